@@ -1,0 +1,38 @@
+//! Every limit has a name and a value, and they all stand here.
+
+/// Longest name of a key or an organization, in characters.
+pub const NAME_CHARS_MAX: usize = 100;
+/// Longest reason given with a revocation, in characters.
+pub const REASON_CHARS_MAX: usize = 200;
+/// Largest metadata of a key, as JSON text.
+pub const METADATA_BYTES_MAX: usize = 4096;
+/// Most scopes one api may define: the engine keeps a key's scopes in one 64-bit word.
+pub const SCOPES_PER_API_MAX: usize = 60;
+/// Most rules in each list of a key's restrictions.
+pub const RULES_PER_RESTRICTION_MAX: usize = 50;
+/// Most key formats of one api.
+pub const FORMATS_PER_API_MAX: usize = 16;
+/// Most endpoints of one api.
+pub const ENDPOINTS_PER_API_MAX: usize = 1000;
+/// Most apis on one deployment.
+pub const APIS_MAX: usize = 1000;
+/// Most keys of one organization that are neither revoked nor expired.
+pub const KEYS_PER_ORGANIZATION_MAX: i64 = 10_000;
+/// Longest overlap of a rotation: seven days.
+pub const OVERLAP_SECONDS_MAX: i64 = 7 * 24 * 3600;
+/// Longest life of an ephemeral key: one day.
+pub const EPHEMERAL_TTL_SECONDS_MAX: i64 = 24 * 3600;
+/// Longest life of any key that has one: ten years.
+pub const TTL_SECONDS_MAX: i64 = 10 * 366 * 24 * 3600;
+/// Rows in a page of a list, unless asked otherwise, and at most.
+pub const PAGE_ROWS_DEFAULT: u32 = 50;
+/// See [`PAGE_ROWS_DEFAULT`].
+pub const PAGE_ROWS_MAX: u32 = 200;
+/// Largest body of a customer or admin request.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Largest definition file.
+pub const DEFINITION_BYTES_MAX: usize = 256 * 1024;
+/// Least randomness of a key, in bits.
+pub const RANDOM_BITS_MIN: f64 = 128.0;
+/// Longest random part of a key, in characters.
+pub const RANDOM_CHARS_MAX: usize = 256;
