@@ -1,0 +1,103 @@
+//! The feed: revisions, the changes past one, and the snapshot that a follower starts from.
+
+use claviger_domain::change::{Change, Revision};
+use claviger_domain::time::Timestamp;
+use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
+
+use crate::row::{from_json, to_json};
+use crate::{Connection, StoreError, apis, keys, organizations, verifiers};
+
+/// What one transaction changed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Transaction {
+    /// Its revision.
+    pub revision: Revision,
+    /// Its changes, in order.
+    pub changes: Vec<Change>,
+}
+
+pub(crate) async fn next_revision(connection: &mut Connection) -> Result<Revision, StoreError> {
+    let revision = sqlx::query_scalar("UPDATE deployment SET revision = revision + 1 RETURNING revision");
+    Ok(Revision(revision.fetch_one(connection).await?))
+}
+
+pub(crate) async fn insert_changes(
+    connection: &mut Connection,
+    revision: Revision,
+    now: Timestamp,
+    changes: &[Change],
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO changes (revision, at, body) VALUES ($1, $2, $3)")
+        .bind(revision.0)
+        .bind(now.as_micros())
+        .bind(to_json(changes))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The revision of the last committed transaction.
+pub async fn find_revision(connection: &mut Connection) -> Result<Revision, StoreError> {
+    Ok(Revision(
+        sqlx::query_scalar("SELECT revision FROM deployment")
+            .fetch_one(connection)
+            .await?,
+    ))
+}
+
+/// Transactions past a revision, oldest first, at most `limit` of them.
+pub async fn list_transactions(
+    connection: &mut Connection,
+    past: Revision,
+    limit: u32,
+) -> Result<Vec<Transaction>, StoreError> {
+    let rows: Vec<(i64, String)> =
+        sqlx::query_as("SELECT revision, body FROM changes WHERE revision > $1 ORDER BY revision LIMIT $2")
+            .bind(past.0)
+            .bind(i64::from(limit))
+            .fetch_all(connection)
+            .await?;
+    rows.into_iter()
+        .map(|(revision, body)| {
+            Ok(Transaction {
+                revision: Revision(revision),
+                changes: from_json("changes", &body)?,
+            })
+        })
+        .collect()
+}
+
+/// Forgets transactions that were committed before an instant. Followers that are further behind start from
+/// a snapshot. The newest transaction always stays.
+pub async fn delete_transactions_before(tx: &mut crate::Tx, before: Timestamp) -> Result<u64, StoreError> {
+    let own = tx.revision().0;
+    let deleted = sqlx::query("DELETE FROM changes WHERE at < $1 AND revision < $2 - 1")
+        .bind(before.as_micros())
+        .bind(own)
+        .execute(tx.connection())
+        .await?;
+    Ok(deleted.rows_affected())
+}
+
+/// Everything that matters to verdicts, as changes: apis, organizations, keys (oldest first, so that parents
+/// come before their children), verifiers. The connection's view must not move: use a [`crate::Reader`].
+pub async fn stream_snapshot(
+    connection: &mut Connection,
+) -> Result<impl Stream<Item = Result<Change, StoreError>> + '_, StoreError> {
+    let mut head: Vec<Change> = Vec::new();
+    head.extend(
+        apis::list(connection)
+            .await?
+            .into_iter()
+            .map(|api| Change::Api(Box::new(api))),
+    );
+    head.extend(
+        organizations::list_all(connection)
+            .await?
+            .into_iter()
+            .map(Change::Organization),
+    );
+    head.extend(verifiers::list(connection).await?.into_iter().map(Change::Verifier));
+    let keys = keys::stream_all(connection).map_ok(|key| Change::Key(Box::new(key)));
+    Ok(stream::iter(head.into_iter().map(Ok)).chain(keys))
+}

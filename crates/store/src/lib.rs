@@ -1,0 +1,49 @@
+//! How things are kept: all SQL, the migrations, the transactions and the feed.
+//!
+//! This crate knows tables and nothing of rules: it never decides whether something may happen. Its
+//! functions take a [`Connection`] when they read and a [`Tx`] when they write, so that whatever is
+//! written stands in the transaction that also publishes its [`Change`](claviger_domain::change::Change).
+//! Rows hold primitives and become domain values through checked conversions: a row that makes no
+//! sense is a [`StoreError::Row`], never a panic.
+//!
+//! Reading order: [`database`] (opening, reading, writing), [`feed`] (revisions, changes, the snapshot), then
+//! one module a table.
+
+pub mod admin_tokens;
+pub mod apis;
+pub mod database;
+pub mod feed;
+pub mod keys;
+pub mod organizations;
+mod row;
+pub mod usage;
+pub mod verifiers;
+
+pub use database::{Connection, OpenError, Reader, Store, StoreError, Tx};
+
+/// A page of a list that is read from newest to oldest.
+#[derive(Clone, Copy, Debug)]
+pub struct PageRequest<C> {
+    /// The last row of the page before.
+    pub after: Option<C>,
+    /// Most rows wanted.
+    pub limit: u32,
+}
+
+/// Some rows of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Whether there are more after them.
+    pub more: bool,
+}
+
+impl<T> Page<T> {
+    /// Makes a page of rows that were read with one more than the limit, which tells whether there are more.
+    pub(crate) fn of(mut rows: Vec<T>, limit: u32) -> Self {
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        Self { rows, more }
+    }
+}
