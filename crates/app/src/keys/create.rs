@@ -1,0 +1,315 @@
+//! Making keys.
+
+use claviger_domain::change::Change;
+use claviger_domain::definition::Api;
+use claviger_domain::format::KeyFormat;
+use claviger_domain::id::{KeyId, OrganizationId};
+use claviger_domain::key::{ApiName, Creator, Environment, Key, Kind, Metadata, Name};
+use claviger_domain::limits;
+use claviger_domain::restriction::Restrictions;
+use claviger_domain::scope::Scopes;
+use claviger_domain::time::Timestamp;
+use claviger_store::{Tx, keys, organizations};
+
+use super::{Issued, check, find_api, find_visible, must_not_be_final};
+use crate::actor::{Acting, Need};
+use crate::{Actor, App, AppError, KeyRow};
+
+/// Whose key it will be. The operator names both; a key that acts makes keys of its own place.
+#[derive(Clone, Debug, Default)]
+pub struct KeyPlace {
+    /// The organization.
+    pub organization: Option<OrganizationId>,
+    /// The api.
+    pub api: Option<ApiName>,
+}
+
+/// What a caller asks of a new key.
+#[derive(Clone, Debug)]
+pub struct CreateKey {
+    /// The name people will see.
+    pub name: Name,
+    /// The format, by its prefix.
+    pub prefix: Option<String>,
+    /// The format, by its kind.
+    pub kind: Option<Kind>,
+    /// The format, by its environment.
+    pub environment: Option<Environment>,
+    /// What it may do. Secret keys get full access and ephemeral keys what their parent has; restricted keys must say.
+    pub scopes: Option<Scopes>,
+    /// Where, from where and for what it may be used. What is left open is taken from the key that acts.
+    pub restrictions: Restrictions,
+    /// Says that a network of all addresses is meant.
+    pub allow_any_ip: bool,
+    /// How long it lives.
+    pub lifetime: Option<Lifetime>,
+    /// What the holder keeps beside it.
+    pub metadata: Metadata,
+    /// The key an ephemeral key is made with. Only the operator names one; a key that acts is it.
+    pub parent_id: Option<KeyId>,
+}
+
+/// How long a key lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lifetime {
+    /// Until this instant.
+    ExpiresAt(Timestamp),
+    /// For so many seconds from now.
+    TtlSeconds(i64),
+}
+
+impl App {
+    /// Makes a key. Its secret is in the answer and nowhere else.
+    pub async fn create_key(&self, actor: &Actor, place: KeyPlace, input: CreateKey) -> Result<Issued, AppError> {
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let acting = actor.look_up(tx.connection(), Need::WriteKeys, now).await?;
+        let (organization, api) = find_place(&mut tx, &acting, place).await?;
+        if keys::count_live(tx.connection(), organization, api.definition.name(), now).await?
+            >= limits::KEYS_PER_ORGANIZATION_MAX
+        {
+            let message = format!(
+                "The organization has {} API keys already, which is the limit. Revoke keys that are not used.",
+                limits::KEYS_PER_ORGANIZATION_MAX
+            );
+            return Err(AppError::forbidden(message));
+        }
+        let format = choose_format(&api, &acting, &input)?;
+        let parent = find_parent(&mut tx, &acting, format, &input, organization, &api, now).await?;
+        // The key that the new one must stay within, and takes from what the caller left open.
+        let limiter = match (&parent, &acting) {
+            (Some(parent), _) => Some(parent),
+            (None, Acting::Key { key, .. }) => Some(&**key),
+            (None, Acting::Operator) => None,
+        };
+        let secret = format.issue(&*self.entropy);
+        let key = Key {
+            id: KeyId::new(now, &*self.entropy),
+            organization,
+            api: api.definition.name().clone(),
+            name: input.name,
+            kind: format.kind,
+            environment: format.environment,
+            prefix: format.prefix.clone(),
+            hint: secret.hint(),
+            digest: secret.digest(),
+            old_secret: None,
+            scopes: choose_scopes(input.scopes, format.kind, parent.as_ref())?,
+            restrictions: inherit(input.restrictions, limiter),
+            parent_id: parent.as_ref().map(|parent| parent.id),
+            metadata: input.metadata,
+            disabled: false,
+            revocation: None,
+            created_at: now,
+            created_by: match &acting {
+                Acting::Operator => Creator::Operator,
+                Acting::Key { key, .. } => Creator::Key(key.id),
+            },
+            expires_at: choose_expiry(input.lifetime, format, limiter, now)?,
+            rotated_at: None,
+        };
+        check::scopes(&key.scopes, key.kind, &api)?;
+        check::restrictions(
+            &key.restrictions,
+            input.allow_any_ip || limiter.is_some_and(allows_any_ip),
+            &api,
+        )?;
+        check::not_contradictory(&key, &api)?;
+        acting.must_outrank(&key)?;
+        if let Some(parent) = &parent
+            && !key.is_within(parent)
+        {
+            return Err(AppError::forbidden(
+                "An ephemeral key cannot have more access than the key it is made with.",
+            ));
+        }
+        keys::create(&mut tx, &key).await?;
+        tx.publish(Change::Key(Box::new(key.clone())));
+        let revision = self.commit(tx).await?;
+        Ok(Issued {
+            row: KeyRow {
+                key,
+                last_used: None,
+                revision,
+            },
+            secret,
+            revision,
+        })
+    }
+}
+
+async fn find_place(tx: &mut Tx, acting: &Acting, place: KeyPlace) -> Result<(OrganizationId, Api), AppError> {
+    let (organization, api) = match acting {
+        Acting::Key { key, .. } => (key.organization, key.api.clone()),
+        Acting::Operator => {
+            let organization = place
+                .organization
+                .ok_or(AppError::invalid("organization", "is missing"))?;
+            (organization, place.api.ok_or(AppError::invalid("api", "is missing"))?)
+        }
+    };
+    organizations::find(tx.connection(), organization)
+        .await?
+        .ok_or(AppError::NotFound { what: "organization" })?;
+    Ok((organization, find_api(tx.connection(), &api).await?))
+}
+
+fn choose_format<'a>(api: &'a Api, acting: &Acting, input: &CreateKey) -> Result<&'a KeyFormat, AppError> {
+    let mut environment = input.environment;
+    if let Acting::Key { key, .. } = acting {
+        if key.kind == Kind::Ephemeral {
+            return Err(AppError::forbidden(
+                "An ephemeral key cannot create keys. Use a secret or restricted key.",
+            ));
+        }
+        // Keys made with a test key are test keys unless the caller says otherwise, which is refused below.
+        if input.prefix.is_none() && environment.is_none() {
+            environment = Some(key.environment);
+        }
+    }
+    let format = api
+        .definition
+        .choose_format(input.prefix.as_deref(), input.kind, environment);
+    let Some(format) = format else {
+        let offered = api
+            .definition
+            .formats()
+            .iter()
+            .map(|format| format!("{} {} ({})", format.environment, format.kind, format.prefix));
+        let field = match (&input.prefix, input.kind) {
+            (Some(_), _) => "prefix",
+            (None, Some(_)) => "kind",
+            (None, None) => "environment",
+        };
+        let offered = offered.collect::<Vec<_>>().join(", ");
+        return Err(AppError::invalid(
+            field,
+            format!("this API has no such keys; it has {offered}"),
+        ));
+    };
+    if let Acting::Key { key, .. } = acting
+        && format.environment > key.environment
+    {
+        return Err(AppError::forbidden("A test key can only create test keys."));
+    }
+    Ok(format)
+}
+
+/// The key that a new ephemeral key is made with: the acting key, or the one the operator names.
+async fn find_parent(
+    tx: &mut Tx,
+    acting: &Acting,
+    format: &KeyFormat,
+    input: &CreateKey,
+    organization: OrganizationId,
+    api: &Api,
+    now: Timestamp,
+) -> Result<Option<Key>, AppError> {
+    if format.kind != Kind::Ephemeral {
+        return match input.parent_id {
+            Some(_) => Err(AppError::invalid("parent_id", "is only for ephemeral keys")),
+            None => Ok(None),
+        };
+    }
+    let parent = match (acting, input.parent_id) {
+        (Acting::Key { .. }, Some(_)) => {
+            return Err(AppError::invalid(
+                "parent_id",
+                "is the key that makes the request; leave it out",
+            ));
+        }
+        (Acting::Key { key, .. }, None) => (**key).clone(),
+        (Acting::Operator, None) => {
+            return Err(AppError::invalid(
+                "parent_id",
+                "is missing: an ephemeral key is made with another key",
+            ));
+        }
+        (Acting::Operator, Some(id)) => find_visible(tx.connection(), acting, id).await?.key,
+    };
+    if parent.organization != organization || parent.api != *api.definition.name() {
+        return Err(AppError::NotFound { what: "API key" });
+    }
+    if parent.kind == Kind::Ephemeral {
+        return Err(AppError::invalid(
+            "parent_id",
+            "is an ephemeral key, which cannot have keys of its own",
+        ));
+    }
+    must_not_be_final(&parent, now)?;
+    if parent.disabled {
+        return Err(AppError::conflict(
+            "The key that the ephemeral key is made with is disabled.",
+        ));
+    }
+    Ok(Some(parent))
+}
+
+fn choose_scopes(scopes: Option<Scopes>, kind: Kind, parent: Option<&Key>) -> Result<Scopes, AppError> {
+    match (scopes, kind, parent) {
+        (Some(scopes), _, _) => Ok(scopes),
+        (None, _, Some(parent)) => Ok(parent.scopes.clone()),
+        // A secret key is full access by its kind.
+        (None, Kind::Secret, None) => Ok(Scopes::Full),
+        (None, _, None) => Err(AppError::invalid(
+            "scopes",
+            "is missing: this kind of key names its scopes",
+        )),
+    }
+}
+
+/// What the caller leaves unrestricted is as restricted as the key in hand.
+fn inherit(asked: Restrictions, limiter: Option<&Key>) -> Restrictions {
+    let Some(limiter) = limiter else { return asked };
+    let mine = &limiter.restrictions;
+    Restrictions {
+        ip: asked.ip.or_else(|| mine.ip.clone()),
+        referrer: asked.referrer.or_else(|| mine.referrer.clone()),
+        endpoint: asked.endpoint.or_else(|| mine.endpoint.clone()),
+    }
+}
+
+fn allows_any_ip(key: &Key) -> bool {
+    key.restrictions
+        .ip
+        .iter()
+        .flatten()
+        .any(claviger_domain::address::IpRule::is_any)
+}
+
+fn choose_expiry(
+    lifetime: Option<Lifetime>,
+    format: &KeyFormat,
+    limiter: Option<&Key>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, AppError> {
+    let limit = limiter.and_then(|limiter| limiter.expires_at);
+    let (field, expires_at) = match lifetime {
+        Some(Lifetime::ExpiresAt(at)) => ("expires_at", Some(at)),
+        Some(Lifetime::TtlSeconds(seconds)) => {
+            if seconds < 1 {
+                return Err(AppError::invalid("ttl_seconds", "must be at least 1"));
+            }
+            let longest = format.ttl_seconds_max().unwrap_or(limits::TTL_SECONDS_MAX);
+            let at = (seconds <= longest).then(|| now.plus_seconds(seconds)).flatten();
+            (
+                "ttl_seconds",
+                Some(at.ok_or_else(|| AppError::invalid("ttl_seconds", check::too_long(longest)))?),
+            )
+        }
+        None => {
+            let fallback = (format.kind == Kind::Ephemeral).then_some(3600);
+            let ttl = format.default_ttl_seconds.or(fallback).or(format.ttl_seconds_max());
+            let by_default = ttl.and_then(|seconds| now.plus_seconds(seconds));
+            // Left open, a key lives no longer than the one in hand.
+            ("expires_at", [by_default, limit].into_iter().flatten().min())
+        }
+    };
+    check::expiry(field, expires_at, Some(format), now, now)?;
+    match (expires_at, limit) {
+        (Some(at), Some(limit)) if at > limit => Err(AppError::forbidden(format!(
+            "The key in hand expires at {limit}; a key made with it cannot live longer."
+        ))),
+        _ => Ok(expires_at),
+    }
+}

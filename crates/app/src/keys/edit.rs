@@ -1,0 +1,200 @@
+//! Editing keys: update, disable, enable, revoke.
+
+use claviger_domain::address::IpRule;
+use claviger_domain::change::Revision;
+use claviger_domain::endpoint::EndpointPattern;
+use claviger_domain::id::KeyId;
+use claviger_domain::key::{Key, Metadata, Name, Revocation, is_deceptive};
+use claviger_domain::limits;
+use claviger_domain::referrer::ReferrerRule;
+use claviger_domain::scope::Scopes;
+use claviger_domain::time::Timestamp;
+use claviger_store::Tx;
+
+use super::{check, find_api, find_for_mutation, find_parent, must_not_be_final, put_key};
+use crate::{Actor, App, AppError, KeyRow, Mutated};
+
+/// What to change of a key. `None` leaves a thing as it is; in restrictions and expiry, `Some(None)` lifts it.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateKey {
+    /// The name.
+    pub name: Option<Name>,
+    /// What it may do.
+    pub scopes: Option<Scopes>,
+    /// The `ip` restriction.
+    pub ip: Option<Option<Vec<IpRule>>>,
+    /// The `referrer` restriction.
+    pub referrer: Option<Option<Vec<ReferrerRule>>>,
+    /// The `endpoint` restriction.
+    pub endpoint: Option<Option<Vec<EndpointPattern>>>,
+    /// Says that a network of all addresses is meant.
+    pub allow_any_ip: bool,
+    /// When it dies by itself.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// What the holder keeps beside it, replaced as a whole.
+    pub metadata: Option<Metadata>,
+}
+
+impl App {
+    /// Changes a key. What is narrowed acts at once; nothing can become wider than the key in hand.
+    pub async fn update_key(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        input: UpdateKey,
+        if_match: Option<Revision>,
+    ) -> Result<Mutated<KeyRow>, AppError> {
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let (acting, row) = find_for_mutation(&mut tx, actor, id, if_match, now).await?;
+        must_not_be_final(&row.key, now)?;
+        let api = find_api(tx.connection(), &row.key.api).await?;
+        let expiry_changes = input.expires_at.is_some();
+        let ip_changes = input.ip.is_some();
+        let allow_any_ip = input.allow_any_ip || !ip_changes;
+        let key = patched(row.key.clone(), input);
+        check::scopes(&key.scopes, key.kind, &api)?;
+        check::restrictions(&key.restrictions, allow_any_ip, &api)?;
+        check::not_contradictory(&key, &api)?;
+        if expiry_changes {
+            let format = api
+                .definition
+                .formats()
+                .iter()
+                .chain(&api.retired_formats)
+                .find(|format| format.prefix == key.prefix);
+            check::expiry("expires_at", key.expires_at, format, key.created_at, now)?;
+        }
+        acting.must_outrank(&key)?;
+        if let Some(parent) = find_parent(tx.connection(), &key).await?
+            && !key.is_within(&parent)
+        {
+            return Err(AppError::forbidden(
+                "An ephemeral key cannot have more access than the key it was made with.",
+            ));
+        }
+        self.put_edited(tx, row, key).await
+    }
+
+    /// Switches a key off until it is enabled.
+    pub async fn disable_key(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        if_match: Option<Revision>,
+    ) -> Result<Mutated<KeyRow>, AppError> {
+        self.switch(actor, id, if_match, true).await
+    }
+
+    /// Switches a disabled key on.
+    pub async fn enable_key(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        if_match: Option<Revision>,
+    ) -> Result<Mutated<KeyRow>, AppError> {
+        self.switch(actor, id, if_match, false).await
+    }
+
+    async fn switch(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        if_match: Option<Revision>,
+        disabled: bool,
+    ) -> Result<Mutated<KeyRow>, AppError> {
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, now).await?;
+        must_not_be_final(&row.key, now)?;
+        let key = Key {
+            disabled,
+            ..row.key.clone()
+        };
+        self.put_edited(tx, row, key).await
+    }
+
+    /// Ends a key for ever. When this returns, no engine accepts it. Doing it again changes nothing.
+    pub async fn revoke_key(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        reason: Option<String>,
+        if_match: Option<Revision>,
+    ) -> Result<Mutated<KeyRow>, AppError> {
+        if let Some(reason) = &reason {
+            check_reason(reason)?;
+        }
+        let now = self.now();
+        let mut tx = self.store.begin().await?;
+        let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, now).await?;
+        let mut key = row.key.clone();
+        key.revocation.get_or_insert(Revocation { at: now, reason });
+        key.old_secret = None;
+        self.put_edited(tx, row, key).await
+    }
+
+    /// Commits an edited key; one that is as it was needs no revision.
+    async fn put_edited(&self, mut tx: Tx, row: KeyRow, key: Key) -> Result<Mutated<KeyRow>, AppError> {
+        if key == row.key {
+            let revision = row.revision;
+            return Ok(Mutated {
+                value: self.ledger.with_last_used(row),
+                revision,
+            });
+        }
+        put_key(&mut tx, &key).await?;
+        let revision = self.commit(tx).await?;
+        let value = self.ledger.with_last_used(KeyRow {
+            key,
+            last_used: row.last_used,
+            revision,
+        });
+        Ok(Mutated { value, revision })
+    }
+}
+
+fn patched(mut key: Key, input: UpdateKey) -> Key {
+    if let Some(name) = input.name {
+        key.name = name;
+    }
+    if let Some(scopes) = input.scopes {
+        key.scopes = scopes;
+    }
+    if let Some(ip) = input.ip {
+        key.restrictions.ip = ip;
+    }
+    if let Some(referrer) = input.referrer {
+        key.restrictions.referrer = referrer;
+    }
+    if let Some(endpoint) = input.endpoint {
+        key.restrictions.endpoint = endpoint;
+    }
+    if let Some(metadata) = input.metadata {
+        key.metadata = metadata;
+    }
+    if let Some(expires_at) = input.expires_at {
+        key.expires_at = expires_at;
+        // An overlap never reaches past the key's expiry.
+        if let (Some(old), Some(expires_at)) = (&mut key.old_secret, expires_at) {
+            old.overlap_ends_at = old.overlap_ends_at.min(expires_at);
+        }
+    }
+    key
+}
+
+fn check_reason(reason: &str) -> Result<(), AppError> {
+    if reason.trim().is_empty() {
+        return Err(AppError::invalid("reason", "must not be empty"));
+    }
+    if reason.chars().count() > limits::REASON_CHARS_MAX {
+        return Err(AppError::invalid(
+            "reason",
+            format!("is longer than {} characters", limits::REASON_CHARS_MAX),
+        ));
+    }
+    if reason.chars().any(is_deceptive) {
+        return Err(AppError::invalid("reason", "must not contain control characters"));
+    }
+    Ok(())
+}

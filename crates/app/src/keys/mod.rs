@@ -1,0 +1,138 @@
+//! The life of keys: create, show, list, update, rotate, disable, enable, revoke.
+
+mod check;
+mod create;
+mod edit;
+mod rotate;
+
+use claviger_domain::change::{Change, Revision};
+use claviger_domain::definition::Api;
+use claviger_domain::denial::Denial;
+use claviger_domain::id::KeyId;
+use claviger_domain::key::{ApiName, Key, State};
+use claviger_domain::secret::IssuedSecret;
+use claviger_domain::time::Timestamp;
+use claviger_store::{Connection, Page, PageRequest, Tx, apis, keys};
+
+pub use create::{CreateKey, KeyPlace, Lifetime};
+pub use edit::UpdateKey;
+
+use crate::actor::{Acting, Need};
+use crate::{Actor, App, AppError, KeyFilter, KeyRow};
+
+/// A key with a secret that was just made. The secret exists nowhere else.
+pub struct Issued {
+    /// The key.
+    pub row: KeyRow,
+    /// Its new secret.
+    pub secret: IssuedSecret,
+    /// The revision at which every engine knows it.
+    pub revision: Revision,
+}
+
+impl App {
+    /// Shows a key.
+    pub async fn find_key(&self, actor: &Actor, id: KeyId) -> Result<KeyRow, AppError> {
+        self.flush_usage().await?;
+        let mut reader = self.store.read().await?;
+        let acting = actor.look_up(&mut reader, Need::ReadKeys, self.now()).await?;
+        let row = find_visible(&mut reader, &acting, id).await?;
+        Ok(self.ledger.with_last_used(row))
+    }
+
+    /// Lists keys, newest first. A key that acts sees its own organization and api, a test key test keys only.
+    pub async fn list_keys(
+        &self,
+        actor: &Actor,
+        filter: KeyFilter,
+        page: PageRequest<KeyId>,
+    ) -> Result<Page<KeyRow>, AppError> {
+        self.flush_usage().await?;
+        let now = self.now();
+        let mut reader = self.store.read().await?;
+        let mut filter = filter;
+        if let Acting::Key { key, .. } = actor.look_up(&mut reader, Need::ReadKeys, now).await? {
+            filter.organization = Some(key.organization);
+            filter.api = Some(key.api.clone());
+            if filter
+                .environment
+                .is_some_and(|environment| environment > key.environment)
+            {
+                return Ok(Page {
+                    rows: Vec::new(),
+                    more: false,
+                });
+            }
+            if key.environment == claviger_domain::key::Environment::Test {
+                filter.environment = Some(key.environment);
+            }
+        }
+        let page = keys::list(&mut reader, &filter, now, page).await?;
+        let rows = page
+            .rows
+            .into_iter()
+            .map(|row| self.ledger.with_last_used(row))
+            .collect();
+        Ok(Page { rows, more: page.more })
+    }
+}
+
+/// The key, if there is one that the actor may know of.
+async fn find_visible(connection: &mut Connection, acting: &Acting, id: KeyId) -> Result<KeyRow, AppError> {
+    let row = keys::find(connection, id).await?.filter(|row| acting.sees(&row.key));
+    row.ok_or(AppError::NotFound { what: "API key" })
+}
+
+/// The key that a mutation is about: visible, not stronger than the actor, and as the caller last saw it.
+async fn find_for_mutation(
+    tx: &mut Tx,
+    actor: &Actor,
+    id: KeyId,
+    if_match: Option<Revision>,
+    now: Timestamp,
+) -> Result<(Acting, KeyRow), AppError> {
+    let acting = actor.look_up(tx.connection(), Need::WriteKeys, now).await?;
+    let row = find_visible(tx.connection(), &acting, id).await?;
+    acting.must_outrank(&row.key)?;
+    if if_match.is_some_and(|revision| revision != row.revision) {
+        return Err(AppError::PreconditionFailed);
+    }
+    Ok((acting, row))
+}
+
+/// A revoked or expired key stays as it is for ever.
+fn must_not_be_final(key: &Key, now: Timestamp) -> Result<(), AppError> {
+    match key.state(now) {
+        State::Active | State::Disabled => Ok(()),
+        State::Expired => Err(AppError::conflict(
+            "An expired API key cannot be changed. Create a new one.",
+        )),
+        State::Revoked => Err(AppError::conflict(
+            "A revoked API key cannot be changed. Create a new one.",
+        )),
+    }
+}
+
+async fn find_api(connection: &mut Connection, name: &ApiName) -> Result<Api, AppError> {
+    apis::find(connection, name)
+        .await?
+        .ok_or(AppError::NotFound { what: "API" })
+}
+
+/// The key that an ephemeral key was or will be made with.
+async fn find_parent(connection: &mut Connection, key: &Key) -> Result<Option<Key>, AppError> {
+    let Some(parent_id) = key.parent_id else {
+        return Ok(None);
+    };
+    let parent = keys::find(connection, parent_id)
+        .await?
+        .ok_or(AppError::Denied(Denial::Revoked))?;
+    Ok(Some(parent.key))
+}
+
+/// Writes an altered key and tells of it.
+async fn put_key(tx: &mut Tx, key: &Key) -> Result<(), AppError> {
+    keys::update(tx, key).await?;
+    tx.publish(Change::Key(Box::new(key.clone())));
+    Ok(())
+}
