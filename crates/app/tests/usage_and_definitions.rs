@@ -1,0 +1,123 @@
+//! Usage from real verdicts, and definitions that change under living keys.
+
+mod support;
+
+use claviger_app::{Actor, AppError, UsageQuery};
+use claviger_domain::definition::Definition;
+use claviger_domain::denial::Denial;
+use claviger_domain::endpoint::Method;
+use claviger_domain::key::{Environment, Kind};
+use support::{Deployment, of_environment, of_kind, restricted};
+
+const TORK: &str = include_str!("../../../apis/tork.toml");
+
+#[tokio::test]
+async fn usage_is_what_was_verified() {
+    let mut deployment = Deployment::start().await;
+    let live = deployment.create("example", of_environment(Environment::Live)).await.unwrap();
+    let test = deployment.create("example", of_environment(Environment::Test)).await.unwrap();
+    for _ in 0..3 {
+        deployment.verdict(&live.secret, Method::Get, "/v1/users/usr_123", None);
+    }
+    for _ in 0..2 {
+        deployment.verdict(&test.secret, Method::Post, "/v1/users", None);
+    }
+    deployment.app.disable_key(&Actor::Operator, live.id, None).await.unwrap();
+    deployment.verdict(&live.secret, Method::Get, "/v1/users/usr_123", None);
+    deployment.app.enable_key(&Actor::Operator, live.id, None).await.unwrap();
+
+    let report = deployment.app.usage(&Actor::Key(live.id), UsageQuery::default()).await.unwrap();
+    let counts = &report.organization_counts;
+    assert_eq!((counts.total, counts.allowed, counts.denied, counts.billable), (6, 5, 1, 3));
+    assert_eq!((counts.by_scope["users:read"], counts.by_scope["users:write"]), (4, 2));
+    assert_eq!((counts.by_environment["live"], counts.by_environment["test"]), (4, 2));
+    assert_eq!((counts.by_outcome["allowed"], counts.by_outcome["disabled"]), (5, 1));
+    let own = report.key_counts.unwrap();
+    assert_eq!((own.total, own.billable), (4, 3));
+    assert_eq!(report.period_start.to_string(), "2026-03-01T00:00:00Z");
+    assert_eq!(report.period_end.to_string(), "2026-04-01T00:00:00Z");
+
+    let row = deployment.app.find_key(&Actor::Operator, live.id).await.unwrap();
+    assert_eq!(row.last_used, Some(support::start_time()));
+    let row = deployment.app.find_key(&Actor::Operator, test.id).await.unwrap();
+    assert_eq!(row.last_used, Some(support::start_time()));
+
+    // Live usage survives, test usage was only ever in memory, and counting goes on from there.
+    deployment.restart().await;
+    deployment.verdict(&live.secret, Method::Get, "/v1/users/usr_123", None);
+    let report = deployment.app.usage(&Actor::Key(live.id), UsageQuery::default()).await.unwrap();
+    let counts = report.organization_counts;
+    assert_eq!((counts.total, counts.billable, counts.by_environment.get("test")), (5, 4, None));
+}
+
+#[tokio::test]
+async fn usage_of_many_hours_adds_up_and_last_months_is_gone() {
+    let deployment = Deployment::start().await;
+    let key = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
+    for _ in 0..50 {
+        deployment.evaluate(&key.secret).unwrap();
+        deployment.clock.advance_seconds(1800);
+    }
+    let total = async || {
+        let report = deployment.app.usage(&Actor::Key(key.id), UsageQuery::default()).await.unwrap();
+        report.organization_counts.total
+    };
+    assert_eq!(total().await, 50);
+    deployment.clock.advance_seconds(31 * 24 * 3600);
+    assert_eq!(total().await, 0);
+}
+
+#[tokio::test]
+async fn applying_a_definition_again_changes_nothing() {
+    let deployment = Deployment::start().await;
+    let applied = deployment.app.apply_definition(Definition::parse(TORK).unwrap(), false).await.unwrap();
+    assert_eq!((applied.differences.len(), applied.created, applied.revision), (0, false, None));
+}
+
+#[tokio::test]
+async fn a_new_prefix_strands_nobody() {
+    let deployment = Deployment::start().await;
+    let old = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
+    let renamed = Definition::parse(&TORK.replace("tork_sk_", "torq_sk_")).unwrap();
+    let dry = deployment.app.apply_definition(renamed.clone(), true).await.unwrap();
+    assert!(dry.differences.iter().any(|line| line.starts_with("+ keys[torq_sk_]")), "{:?}", dry.differences);
+    assert_eq!(dry.revision, None);
+    deployment.app.apply_definition(renamed, false).await.unwrap();
+    assert_eq!(deployment.evaluate(&old.secret), Ok(()));
+    let new = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
+    assert!(new.secret.starts_with("torq_sk_"));
+    let rotated = deployment.app.rotate_key(&Actor::Operator, old.id, 0, None).await.unwrap();
+    assert_eq!(rotated.row.key.prefix, "torq_sk_");
+}
+
+#[tokio::test]
+async fn definitions_that_would_strand_keys_are_refused() {
+    let deployment = Deployment::start().await;
+    deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
+    deployment.create("tork", restricted(r#"["evaluate"]"#)).await.unwrap();
+    let cases = [
+        TORK.replace("length = 29", "length = 30"),
+        TORK.replace("name = \"evaluate\"", "name = \"assess\"").replace("scope = \"evaluate\"", "scope = \"assess\""),
+        TORK.replace("tork_sk_", "tork_s"),
+    ];
+    for text in cases {
+        let refused = deployment.app.apply_definition(Definition::parse(&text).unwrap(), false).await;
+        assert!(matches!(refused, Err(AppError::Conflict { .. })), "{refused:?}");
+    }
+    let stolen = TORK.replace("name = \"tork\"", "name = \"thief\"");
+    let refused = deployment.app.apply_definition(Definition::parse(&stolen).unwrap(), false).await;
+    let Err(AppError::Conflict { message }) = refused else { panic!("{refused:?}") };
+    assert!(message.contains("tork.network") && message.contains("tork_live_"), "{message}");
+}
+
+#[tokio::test]
+async fn an_endpoint_can_be_for_one_environment() {
+    let deployment = Deployment::start().await;
+    let test = deployment.create("example", of_environment(Environment::Test)).await.unwrap();
+    let example = include_str!("../../../apis/example.toml")
+        .replace("scope = \"users:write\"", "scope = \"users:write\"\nenvironment = \"live\"");
+    deployment.app.apply_definition(Definition::parse(&example).unwrap(), false).await.unwrap();
+    let decide = |method, path| deployment.verdict(&test.secret, method, path, None).decision;
+    assert_eq!(decide(Method::Post, "/v1/users"), Err(Denial::WrongEnvironment));
+    assert_eq!(decide(Method::Get, "/v1/users/usr_123"), Ok(()));
+}
