@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use claviger_domain::change::{Change, Revision};
 use claviger_engine::Engine;
-use claviger_store::{Store, StoreError, feed};
+use claviger_store::{Reader, Store, StoreError, feed};
 use futures_util::StreamExt as _;
 
 use crate::AppError;
@@ -35,30 +35,17 @@ impl Follower {
     pub(crate) async fn load(&self) -> Result<(), StoreError> {
         let mut reader = self.store.read().await?;
         let revision = feed::find_revision(&mut reader).await?;
-        let (sender, receiver) = std::sync::mpsc::sync_channel::<Change>(SNAPSHOT_BUFFER);
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Change>(SNAPSHOT_BUFFER);
         let engine = Arc::clone(&self.engine);
-        let loading = tokio::task::spawn_blocking(move || engine.load(revision, receiver.into_iter()));
-        let mut snapshot = std::pin::pin!(feed::stream_snapshot(&mut reader).await?);
-        let mut failed = None;
-        while let Some(change) = snapshot.next().await {
-            match change {
-                Ok(change) if sender.send(change).is_ok() => {}
-                Ok(_) => break,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            }
-        }
-        drop(sender);
+        let loading =
+            tokio::task::spawn_blocking(move || engine.load(revision, std::iter::from_fn(|| receiver.blocking_recv())));
+        let sent = send_snapshot(&mut reader, sender).await;
         let loaded = loading.await;
-        match (failed, loaded) {
-            (Some(error), _) => Err(error),
-            (None, Ok(())) => Ok(()),
-            (None, Err(error)) => Err(StoreError::Row {
-                table: "snapshot",
-                reason: error.to_string(),
-            }),
+        sent?;
+        match loaded {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(StoreError::Row { table: "keys", reason: error.to_string() }),
+            Err(error) => Err(StoreError::Row { table: "keys", reason: error.to_string() }),
         }
     }
 
@@ -101,4 +88,15 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+async fn send_snapshot(reader: &mut Reader, changes: tokio::sync::mpsc::Sender<Change>) -> Result<(), StoreError> {
+    let mut snapshot = std::pin::pin!(feed::stream_snapshot(reader).await?);
+    while let Some(change) = snapshot.next().await {
+        if changes.send(change?).await.is_err() {
+            // The engine has stopped listening; why, it says itself.
+            break;
+        }
+    }
+    Ok(())
 }

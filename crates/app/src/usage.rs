@@ -234,10 +234,10 @@ impl Ledger {
                 let last_used = test.last_used.entry(total.key).or_insert(total.last_used);
                 *last_used = (*last_used).max(total.last_used);
             }
-            test.totals.insert(bucket, (total.organization, total.api, total.total));
+            test.totals.insert(bucket, (total.organization, total.api, total.count));
             return;
         }
-        let total_now = i64::try_from(total.total).unwrap_or(i64::MAX);
+        let total_now = i64::try_from(total.count).unwrap_or(i64::MAX);
         if flushed.written.get(&bucket) == Some(&total_now) {
             return;
         }

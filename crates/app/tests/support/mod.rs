@@ -1,6 +1,6 @@
 //! A deployment in a temporary folder, with a clock that moves only when told to.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
 use std::sync::Arc;
 
