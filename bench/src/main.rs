@@ -1,0 +1,125 @@
+//! How fast the engine decides and how much memory a key takes, beside the least that any engine could do.
+//!
+//!     cargo run --release -p claviger-bench -- [--keys 10000,1000000,10000000] [--json]
+//!
+//! The floor is bare SHA-256 of the secret and a hit in a hash map from digests, over the same secrets in the same
+//! order, alternating with the engine in one run. The engine does everything: format and checksum, digest, index,
+//! key and organization, address, referrer, endpoint, scopes, and it counts the verdict.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports")]
+
+mod measure;
+mod population;
+
+use claviger_domain::change::Revision;
+use claviger_engine::{Engine, EngineOptions};
+
+use crate::measure::{Floor, Times, compare};
+use crate::population::{NOW, Traits, api, presented, secrets, snapshot};
+
+/// Verifications of a pass. Where there are fewer keys, they come again and again.
+const VERIFICATIONS: usize = 1 << 20;
+/// Cells of an hour's usage table: every key of a pass has one, and half of the cells stay free.
+const USAGE_CELLS: usize = 1 << 21;
+
+struct Report {
+    what: String,
+    keys: usize,
+    times: Times,
+    counted_bytes_per_key: f64,
+    resident_bytes_per_key: f64,
+    load_seconds: f64,
+    budget: Option<f64>,
+}
+
+fn main() {
+    let mut sizes = vec![10_000, 1_000_000, 10_000_000];
+    let mut is_json = false;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut list = || -> Option<Vec<usize>> { arguments.next()?.split(',').map(|size| size.parse().ok()).collect() };
+        match argument.as_str() {
+            "--json" => is_json = true,
+            "--keys" => match list() {
+                Some(list) => sizes = list,
+                None => return eprintln!("--keys takes numbers separated by commas"),
+            },
+            _ => return eprintln!("usage: claviger-bench [--keys 10000,1000000,10000000] [--json]"),
+        }
+    }
+    if !is_json {
+        println!("{:<34} {:>9} {:>9} {:>7} {:>7} {:>10} {:>10} {:>8}", "", "floor", "engine", "ratio", "budget", "B/key", "B/key RSS", "load s");
+    }
+    for size in sizes {
+        for traits in [Traits::default()] {
+            // The variants are told apart by time alone at small sizes, and would only wait for memory at large ones.
+            if size > 100_000 && traits.restricted {
+                continue;
+            }
+            print(&run(size, traits), is_json);
+        }
+    }
+}
+
+fn run(size: usize, traits: Traits) -> Report {
+    let api = api();
+    let secrets = secrets(&api, size);
+    let resident_before = resident_bytes();
+    let usage_cells = USAGE_CELLS.min((size * 2).next_power_of_two());
+    let (engine, load_seconds) = load(EngineOptions { usage_cells, keys: size }, &api, &secrets, traits);
+    let resident = resident_bytes().saturating_sub(resident_before);
+    let floor = Floor::new(&secrets);
+    let presented = presented(&secrets, VERIFICATIONS.min(size));
+    let times = compare(&engine, &floor, &presented, VERIFICATIONS);
+    let what = match traits {
+        Traits { restricted: true, .. } => "ip and endpoint restricted",
+        Traits { expiring: true, .. } => "expiring",
+        _ if size <= 100_000 => "hot",
+        _ => "random",
+    };
+    Report {
+        what: format!("{size} keys, {what}"),
+        keys: size,
+        times,
+        counted_bytes_per_key: engine.memory_bytes() as f64 / size as f64,
+        resident_bytes_per_key: resident as f64 / size as f64,
+        load_seconds,
+        budget: match (traits.restricted, size) {
+            (false, 10_000) => Some(2.5),
+            (false, 10_000_000) => Some(1.5),
+            _ => None,
+        },
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
+fn load(options: EngineOptions, api: &claviger_domain::definition::Api, secrets: &population::Secrets, traits: Traits) -> (Engine, f64) {
+    let start = std::time::Instant::now();
+    let engine = Engine::new(options);
+    engine.load(Revision(1), snapshot(api, secrets, traits)).expect("a sound snapshot");
+    engine.usage().collect(NOW);
+    (engine, start.elapsed().as_secs_f64())
+}
+
+/// Memory of the process that is in RAM.
+fn resident_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|text| text.split_whitespace().nth(1)?.parse::<usize>().ok());
+    pages.unwrap_or(0) * 4096
+}
+
+fn print(report: &Report, is_json: bool) {
+    let Report { what, keys, times, counted_bytes_per_key: counted, resident_bytes_per_key: resident, load_seconds, budget } = report;
+    let Times { floor, engine, ratio } = times;
+    if is_json {
+        let budget = budget.map_or("null".to_owned(), |budget| budget.to_string());
+        println!(
+            "{{\"what\":\"{what}\",\"keys\":{keys},\"floor_ns\":{floor:.1},\"engine_ns\":{engine:.1},\"ratio\":{ratio:.3},\
+             \"ratio_budget\":{budget},\"counted_bytes_per_key\":{counted:.1},\"resident_bytes_per_key\":{resident:.1},\
+             \"load_seconds\":{load_seconds:.2}}}"
+        );
+    } else {
+        let budget = budget.map_or(String::new(), |budget| budget.to_string());
+        println!("{what:<34} {floor:>6.1} ns {engine:>6.1} ns {ratio:>7.2} {budget:>7} {counted:>10.1} {resident:>10.1} {load_seconds:>8.2}");
+    }
+}

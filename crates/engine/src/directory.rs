@@ -1,0 +1,222 @@
+//! The directory: every defined api, compiled for look-ups, and which of them a request is for.
+
+use std::sync::{Arc, LazyLock};
+
+use arc_swap::ArcSwapOption;
+use claviger_domain::definition::{Api, Definition};
+use claviger_domain::endpoint::{EndpointTable, Method};
+use claviger_domain::format::KeyFormat;
+use claviger_domain::key::Environment;
+use claviger_domain::path::CanonicalPath;
+use claviger_domain::scope::{Scope, Scopes};
+
+use crate::error::ApplyError;
+use crate::scopes::{ScopeBits, ScopeMasks, ScopeSets};
+use crate::slab::Slab;
+use crate::verdict::{ApiIndex, ScopeIndex};
+
+/// Every defined api, at one moment. An api keeps its [`ApiIndex`] for the life of the engine.
+#[derive(Debug, Default)]
+pub struct Directory {
+    /// Counts directories, so that a reader can tell that it holds an old one.
+    pub(crate) epoch: u64,
+    /// By [`ApiIndex`]. `None` where keys named an api that nobody has defined yet.
+    apis: Vec<Option<Arc<CompiledApi>>>,
+    /// Hosts in lower case, sorted.
+    hosts: Vec<(Box<str>, ApiIndex)>,
+    /// Base paths, sorted, each with its apis ordered by name.
+    base_paths: Vec<(Box<str>, Vec<ApiIndex>)>,
+    /// The different lengths of the base paths, longest first.
+    base_path_lengths: Vec<usize>,
+}
+
+impl Directory {
+    /// The directory of these apis, by [`ApiIndex`].
+    pub(crate) fn new(epoch: u64, apis: Vec<Option<Arc<CompiledApi>>>) -> Self {
+        let defined = apis.iter().zip(0..).filter_map(|(api, index)| Some((api.clone()?, ApiIndex(index))));
+        let mut by_name: Vec<(Arc<CompiledApi>, ApiIndex)> = defined.collect();
+        by_name.sort_by(|one, other| one.0.definition().name().cmp(other.0.definition().name()));
+        let mut directory = Self { epoch, apis, ..Self::default() };
+        for (api, index) in &by_name {
+            let definition = api.definition();
+            directory.hosts.extend(definition.hosts().iter().map(|host| (host.as_str().into(), *index)));
+            let base_path = definition.base_path();
+            match directory.base_paths.binary_search_by(|(known, _)| (**known).cmp(base_path)) {
+                Ok(found) => directory.base_paths[found].1.push(*index),
+                Err(place) => directory.base_paths.insert(place, (base_path.into(), vec![*index])),
+            }
+            directory.base_path_lengths.push(base_path.len());
+        }
+        directory.hosts.sort();
+        directory.base_path_lengths.sort_unstable_by(|one, other| other.cmp(one));
+        directory.base_path_lengths.dedup();
+        directory
+    }
+
+    /// The api that a request is for.
+    ///
+    /// A known `host` (the `Host` header, in any case, with or without a port) decides. Else the longest base
+    /// path that `raw_path` is at or below does; where several apis share that base path, the prefix of
+    /// `secret_text` (whatever follows the scheme, however malformed) chooses among them, then the one api
+    /// whose definition lists the endpoint, then the order of their names. A path below no base path leaves
+    /// the choice to the secret's prefix alone.
+    pub fn select(
+        &self,
+        host: Option<&str>,
+        endpoint: Option<(Method, CanonicalPath<'_>)>,
+        raw_path: &str,
+        secret_text: Option<&str>,
+    ) -> Option<ApiIndex> {
+        if let Some(api) = host.and_then(|host| self.find_by_host(host)) {
+            return Some(api);
+        }
+        let Some(apis) = self.find_by_base_path(raw_path) else {
+            return self.find_by_prefix(secret_text?);
+        };
+        if let [only] = apis {
+            return Some(*only);
+        }
+        let has_prefix = |index: &&ApiIndex| secret_text.is_some_and(|text| self.api(**index).has_prefix_of(text));
+        let is_listed = |index: &&ApiIndex| {
+            endpoint.is_some_and(|(method, path)| self.api(**index).listed.find(method, path).is_some())
+        };
+        let mut listing = apis.iter().filter(is_listed);
+        let only_listing = listing.next().filter(|_| listing.next().is_none());
+        apis.iter().find(has_prefix).or(only_listing).or(apis.first()).copied()
+    }
+
+    /// The api of this name.
+    pub fn find(&self, name: &str) -> Option<ApiIndex> {
+        self.iter().find(|(_, api)| api.definition().name().as_str() == name).map(|(index, _)| index)
+    }
+
+    /// The api at this position.
+    ///
+    /// A position may come from a verdict that is younger than this directory, and name an api that was
+    /// defined in between; the answer is then an api named `unknown` that has nothing. Take the directory
+    /// after the verdict to be sure.
+    pub fn api(&self, index: ApiIndex) -> &CompiledApi {
+        self.compiled(index).unwrap_or(&UNKNOWN)
+    }
+
+    /// All defined apis, in the order in which the engine heard of them.
+    pub fn iter(&self) -> impl Iterator<Item = (ApiIndex, &CompiledApi)> {
+        self.apis.iter().zip(0..).filter_map(|(api, index)| Some((ApiIndex(index), api.as_deref()?)))
+    }
+
+    /// The api at this position, if it is defined.
+    #[inline]
+    pub(crate) fn compiled(&self, index: ApiIndex) -> Option<&CompiledApi> {
+        self.apis.get(usize::from(index.0))?.as_deref()
+    }
+
+    /// The api that issues, or once issued, secrets with the prefix of this text. No two apis share one.
+    pub(crate) fn find_by_prefix(&self, text: &str) -> Option<ApiIndex> {
+        self.iter().find(|(_, api)| api.has_prefix_of(text)).map(|(index, _)| index)
+    }
+
+    fn find_by_host(&self, host: &str) -> Option<ApiIndex> {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let lower = || name.bytes().map(|byte| byte.to_ascii_lowercase());
+        let found = self.hosts.binary_search_by(|(known, _)| known.bytes().cmp(lower())).ok()?;
+        Some(self.hosts[found].1)
+    }
+
+    fn find_by_base_path(&self, raw_path: &str) -> Option<&[ApiIndex]> {
+        self.base_path_lengths.iter().find_map(|length| {
+            let base = raw_path.get(..*length)?;
+            if !matches!(raw_path.as_bytes().get(*length), None | Some(b'/')) {
+                return None;
+            }
+            let found = self.base_paths.binary_search_by(|(known, _)| (**known).cmp(base)).ok()?;
+            Some(self.base_paths[found].1.as_slice())
+        })
+    }
+}
+
+/// An api, compiled for look-ups.
+#[derive(Debug)]
+pub struct CompiledApi {
+    api: Api,
+    /// All endpoints, the customer API's included.
+    pub(crate) endpoints: EndpointTable<EndpointRule>,
+    /// Only those that the definition lists.
+    listed: EndpointTable<()>,
+    pub(crate) bits: ScopeBits,
+    pub(crate) masks: ScopeMasks,
+    /// Scope sets by number.
+    sets: Arc<Slab<ArcSwapOption<Scopes>>>,
+    /// Every scope that any definition of the api has named since the engine was made, by [`ScopeIndex`].
+    names: Box<[Scope]>,
+}
+
+/// What an endpoint asks of a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndpointRule {
+    pub(crate) scope: ScopeIndex,
+    pub(crate) bit: u64,
+    pub(crate) environment: Option<Environment>,
+}
+
+impl CompiledApi {
+    /// Compiles a definition. `names` grows by the scopes that are new.
+    pub(crate) fn new(api: Api, sets: &ScopeSets, names: &mut Vec<Scope>) -> Result<Self, ApplyError> {
+        let bits = ScopeBits::new(&api.definition, names)?;
+        let rules = api.definition.endpoints().into_iter().filter_map(|endpoint| {
+            let (scope, bit) = bits.find(endpoint.scope.as_str())?;
+            Some((endpoint.endpoint, EndpointRule { scope, bit, environment: endpoint.environment }))
+        });
+        let endpoints = EndpointTable::new(rules).expect("a definition was checked for conflicts");
+        let listed = api.definition.listed_endpoints().iter().map(|listed| (listed.endpoint.clone(), ()));
+        let listed = EndpointTable::new(listed).expect("a definition was checked for conflicts");
+        let masks = sets.masks(&bits)?;
+        let names = names.as_slice().into();
+        Ok(Self { api, endpoints, listed, bits, masks, sets: Arc::clone(&sets.by_number), names })
+    }
+
+    /// What the operator applied last.
+    pub fn definition(&self) -> &Definition {
+        &self.api.definition
+    }
+
+    /// The scope at a position, which it keeps whatever becomes of the definition.
+    pub fn scope_name(&self, index: ScopeIndex) -> Option<&Scope> {
+        self.names.get(usize::from(index.0))
+    }
+
+    /// The scopes of a set.
+    pub(crate) fn scopes(&self, set: u32) -> Option<Arc<Scopes>> {
+        self.sets.get(set)?.load_full()
+    }
+
+    /// Whether the text is a well-formed secret of one of its formats, those no longer issued included.
+    pub(crate) fn recognises(&self, text: &str) -> bool {
+        self.formats().any(|format| format.recognises(text))
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.masks.memory_bytes() + self.sets.memory_bytes() + size_of::<Self>()
+    }
+
+    fn formats(&self) -> impl Iterator<Item = &KeyFormat> {
+        self.api.definition.formats().iter().chain(&self.api.retired_formats)
+    }
+
+    fn has_prefix_of(&self, text: &str) -> bool {
+        self.formats().any(|format| text.starts_with(&format.prefix))
+    }
+}
+
+/// Stands in for an api that a directory is too old to know.
+static UNKNOWN: LazyLock<CompiledApi> = LazyLock::new(|| {
+    let definition = Definition::parse(
+        "name = \"unknown\"\ntitle = \"unknown\"\nbase_path = \"/unknown\"\n[[keys]]\nprefix = \"unknown_\"\n\
+         kind = \"secret\"\nenvironment = \"live\"\nalphabet = \"base62\"\nlength = 32",
+    )
+    .expect("a fixed text that a test parses");
+    let api = Api { definition, retired_formats: Vec::new() };
+    CompiledApi::new(api, &ScopeSets::new(), &mut Vec::new()).expect("three scopes are not too many")
+});

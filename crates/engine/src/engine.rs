@@ -1,0 +1,239 @@
+//! The engine itself: loading, applying, asking.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::Guard;
+use claviger_domain::change::{Change, Revision};
+use claviger_domain::scope::Scopes;
+use claviger_domain::secret::SecretDigest;
+use claviger_domain::time::Timestamp;
+
+use crate::directory::Directory;
+use crate::error::ApplyError;
+use crate::record::Record;
+use crate::shared::{NOT_LOADED, Shared};
+use crate::sync::Ordering;
+use crate::usage::Usage;
+use crate::verdict::{Request, Verdict, VerifiedKey};
+use crate::verify;
+use crate::writer::{Seen, Writer};
+
+/// How large an engine is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EngineOptions {
+    /// Cells of each hour's table of counts, rounded up to a power of two: one is used by each key, scope and outcome
+    /// that occur together in an hour. A cell takes 16 bytes, and there are three tables. When 7/8 of
+    /// them are used, the rest is counted exactly but slowly. Zero counts nothing.
+    pub usage_cells: usize,
+    /// Keys to make room for at once. A hint: more fit, fewer waste room.
+    pub keys: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { usage_cells: 1 << 18, keys: 0 }
+    }
+}
+
+/// The name, scopes and metadata of a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Description {
+    /// The name people gave it.
+    pub name: String,
+    /// The JSON text of the object that the holder keeps beside it.
+    pub metadata_json: String,
+    /// `["*"]`, or the names of the scopes it holds, including those that the api's definition no longer has.
+    pub scopes: Vec<String>,
+}
+
+/// Decides on presented secrets, in memory. Shared between threads by reference.
+///
+/// ```
+/// use claviger_domain::change::Revision;
+/// use claviger_domain::credential::Credential;
+/// use claviger_domain::denial::Denial;
+/// use claviger_domain::time::Timestamp;
+/// use claviger_engine::{Engine, EngineOptions, Request};
+///
+/// let engine = Engine::new(EngineOptions::default());
+/// let request = Request {
+///     credential: Credential::Missing,
+///     api: None,
+///     endpoint: None,
+///     ip: None,
+///     referrer: None,
+///     scopes: &[],
+///     at_least_revision: Revision(0),
+/// };
+/// let now = Timestamp::from_micros(0);
+/// assert_eq!(engine.verify(now, &request).decision, Err(Denial::Unavailable));
+/// engine.load(Revision(1), std::iter::empty()).unwrap();
+/// assert_eq!(engine.verify(now, &request).decision, Err(Denial::Missing));
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    usage: Usage,
+    writer: Mutex<Writer>,
+}
+
+impl Engine {
+    /// An engine that knows nothing and says no to everything until it is loaded.
+    pub fn new(options: EngineOptions) -> Self {
+        let shared = Arc::new(Shared::new(options.usage_cells));
+        let mut writer = Writer::new(&shared);
+        writer.reserve(&shared, options.keys);
+        let usage = Usage::new(Arc::clone(&shared), options.usage_cells);
+        Self { shared, usage, writer: Mutex::new(writer) }
+    }
+
+    /// Takes in a snapshot: everything that was true at a revision. What the engine knew and the snapshot does not
+    /// hold is forgotten, so a follower that lost its place loads again. Parents may come after their children.
+    ///
+    /// # Errors
+    /// [`ApplyError::Stale`] changes nothing: the engine already knows more. After any other error it says no to
+    /// everything until a load succeeds.
+    pub fn load(&self, revision: Revision, changes: impl Iterator<Item = Change>) -> Result<(), ApplyError> {
+        let mut writer = self.lock_writer();
+        if revision < self.revision() {
+            return Err(ApplyError::Stale);
+        }
+        writer.reserve(&self.shared, changes.size_hint().0);
+        let mut seen = (!writer.is_empty()).then(Seen::default);
+        let load = || {
+            for change in changes {
+                if let Some(seen) = &mut seen {
+                    seen.note(&change);
+                }
+                writer.apply(&self.shared, &change)?;
+            }
+            seen.as_ref().map_or(Ok(()), |seen| writer.retain(&self.shared, seen))
+        };
+        self.publish_revision(revision, load())
+    }
+
+    /// Takes in the changes of one transaction, after which the engine is at its revision. A revision that is not
+    /// newer than the engine's is ignored: applying twice is applying once.
+    ///
+    /// # Errors
+    /// [`ApplyError::NotLoaded`] before the first load. After any other error the engine says no to everything until
+    /// a load succeeds.
+    pub fn apply(&self, revision: Revision, changes: &[Change]) -> Result<(), ApplyError> {
+        let mut writer = self.lock_writer();
+        let current = self.shared.revision.load(Ordering::Acquire);
+        if current == NOT_LOADED {
+            return Err(ApplyError::NotLoaded);
+        }
+        if revision.0 <= current {
+            return Ok(());
+        }
+        let applied = changes.iter().try_for_each(|change| writer.apply(&self.shared, change));
+        self.publish_revision(revision, applied)
+    }
+
+    /// The revision of the last snapshot or transaction that was taken in; zero before the first.
+    pub fn revision(&self) -> Revision {
+        Revision(self.shared.revision.load(Ordering::Acquire).max(0))
+    }
+
+    /// Whether a snapshot was loaded. Until then every verdict is `unavailable`.
+    pub fn is_loaded(&self) -> bool {
+        self.shared.revision.load(Ordering::Acquire) != NOT_LOADED
+    }
+
+    /// Lets the engine say yes until this instant, exclusively. A new engine needs no lease: it has one for ever.
+    pub fn grant_lease(&self, until: Timestamp) {
+        self.shared.lease.store(until.as_micros(), Ordering::Release);
+    }
+
+    /// When the lease ends.
+    pub fn lease_ends_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.shared.lease.load(Ordering::Acquire))
+    }
+
+    /// Decides on a request, in this order: loaded, lease, revision; credential; format; digest; revoked, disabled,
+    /// expired; organization; environment; ip, referrer, endpoint; scopes. The first that fails is the answer, and
+    /// every answer on a key that was found is counted.
+    ///
+    /// Does no I/O, waits for nobody, reads no clock, and allocates nothing on the way to a yes.
+    pub fn verify(&self, now: Timestamp, request: &Request<'_>) -> Verdict {
+        verify::verify(&self.shared, &self.usage, now, request)
+    }
+
+    /// The apis of this moment.
+    pub fn directory(&self) -> Guard<Arc<Directory>> {
+        self.shared.directory.load()
+    }
+
+    /// Name, scopes and metadata of a key that a verdict named. `None` if the key was removed since.
+    pub fn describe(&self, key: &VerifiedKey) -> Option<Description> {
+        let mut json = Vec::new();
+        if !self.write_description(key, &mut json) {
+            return None;
+        }
+        let (name, metadata_json) = split_description(&json)?;
+        let meta = self.shared.records.read(key.slot, |record| (record.id() == key.id).then(|| record.meta()))??;
+        let scopes = self.shared.view().directory.compiled(meta.api()).and_then(|api| api.scopes(meta.set()));
+        let scopes = scopes.map_or(Vec::new(), |scopes| Vec::from(Scopes::clone(&scopes)));
+        Some(Description { name, metadata_json, scopes })
+    }
+
+    /// Appends `"name":"…","metadata":{…}` of a key that a verdict named, ready for a JSON object: a copy of bytes.
+    /// False, with nothing appended, if the key was removed since.
+    pub fn write_description(&self, key: &VerifiedKey, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        let out = std::cell::RefCell::new(out);
+        let append = |record: &Record<'_>| {
+            let mut out = out.borrow_mut();
+            out.truncate(start);
+            record.id() == key.id && record.detail().is_some_and(|block| self.shared.texts.append(block, &mut out))
+        };
+        let is_appended = self.shared.records.read(key.slot, append).unwrap_or(false);
+        if !is_appended {
+            out.borrow_mut().truncate(start);
+        }
+        is_appended
+    }
+
+    /// Whether this is the digest of the token of a verifier that is not revoked.
+    pub fn is_verifier(&self, digest: &SecretDigest) -> bool {
+        self.shared.verifiers.load().contains(digest.as_bytes())
+    }
+
+    /// The counts.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// What the engine has allocated, apart from a few fixed kilobytes and the texts of definitions, restrictions
+    /// and scope sets.
+    pub fn memory_bytes(&self) -> usize {
+        self.lock_writer().memory_bytes() + self.shared.memory_bytes() + self.usage.memory_bytes()
+    }
+
+    fn publish_revision(&self, revision: Revision, outcome: Result<(), ApplyError>) -> Result<(), ApplyError> {
+        // Half a transaction is worse than none.
+        let revision = if outcome.is_ok() { revision.0.max(0) } else { NOT_LOADED };
+        self.shared.revision.store(revision, Ordering::Release);
+        outcome
+    }
+
+    fn lock_writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Name and metadata from what [`Engine::write_description`] wrote.
+fn split_description(json: &[u8]) -> Option<(String, String)> {
+    let json = json.strip_prefix(b"\"name\":")?;
+    let mut values = serde_json::Deserializer::from_slice(json).into_iter::<String>();
+    let name = values.next()?.ok()?;
+    let metadata = json[values.byte_offset()..].strip_prefix(b",\"metadata\":")?;
+    Some((name, String::from_utf8(metadata.to_vec()).ok()?))
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new(EngineOptions::default())
+    }
+}

@@ -1,0 +1,31 @@
+//! The engine: may this key do this, from there, now?
+//!
+//! A pure in-memory machine. It is told everything by the feed ([`Engine::load`], [`Engine::apply`]) and
+//! answers [`Engine::verify`] from memory: no lock, no wait, no allocation on the way to a yes. It has no
+//! I/O and no async, and knows neither clock nor randomness nor HTTP: time is a parameter, the request comes parsed,
+//! and the verdict is a plain value.
+//!
+//! Reading order: [`verdict`] (the question and the answer), `verify` (the decision), [`directory`] (the apis),
+//! `record` and `index` (how keys are kept, and why a reader needs no lock), `writer` (how news is taken in), [`usage`]
+//! (how verdicts are counted without losing one). `slab`, `texts` and `sync` are what these stand on.
+
+pub mod directory;
+mod engine;
+mod error;
+mod index;
+mod record;
+mod scopes;
+mod shared;
+mod slab;
+mod sync;
+mod texts;
+pub mod usage;
+pub mod verdict;
+mod verify;
+mod writer;
+
+pub use directory::{CompiledApi, Directory};
+pub use engine::{Description, Engine, EngineOptions};
+pub use error::ApplyError;
+pub use usage::{Usage, UsageTotal};
+pub use verdict::{ApiIndex, Request, ScopeIndex, Verdict, VerifiedKey};

@@ -1,0 +1,294 @@
+//! The decision. One straight walk through the checks, in the order of the design; nothing here waits,
+//! allocates, or reads a clock.
+
+use std::sync::Arc;
+
+use arc_swap::Guard;
+use claviger_domain::change::Revision;
+use claviger_domain::credential::Credential;
+use claviger_domain::denial::Denial;
+use claviger_domain::endpoint::Method;
+use claviger_domain::id::KeyId;
+use claviger_domain::path::CanonicalPath;
+use claviger_domain::restriction::Restrictions;
+use claviger_domain::secret::PresentedSecret;
+use claviger_domain::time::{Timestamp, has_expired};
+
+use crate::directory::{CompiledApi, Directory, EndpointRule};
+use crate::record::{Match, Meta, Record};
+use crate::scopes::{FULL, holds};
+use crate::shared::{NOT_LOADED, Shared, View};
+use crate::sync::Ordering;
+use crate::usage::{Sighting, Usage};
+use crate::verdict::{ApiIndex, Request, ScopeIndex, VerifiedKey, Verdict};
+
+/// What a record says of a key, read in one undisturbed look.
+#[derive(Clone, Copy)]
+struct Facts {
+    slot: u32,
+    organization: u32,
+    id: KeyId,
+    meta: Meta,
+    expires_at: Option<Timestamp>,
+    /// When the secret that was presented stops working, if a rotation has replaced it.
+    overlap_ends_at: Option<Timestamp>,
+    /// The scopes it holds, as bits of the api's definition.
+    mask: u64,
+    /// Whether it has a parent or restrictions. Most keys have neither.
+    is_bound: bool,
+}
+
+/// The facts of a key that has a parent or restrictions, and these, of the same look.
+struct Bound {
+    facts: Facts,
+    parent: Option<u32>,
+    restrictions: Option<Guard<Option<Arc<Restrictions>>>>,
+}
+
+/// Why not, and which scope was missing.
+type Refusal = (Denial, Option<ScopeIndex>);
+
+/// Something was replaced while it was looked at.
+struct Outdated;
+
+/// One verification, and what it has found out about its request.
+struct Inquiry<'a> {
+    shared: &'a Shared,
+    now: Timestamp,
+    request: &'a Request<'a>,
+    directory: &'a Directory,
+    index: ApiIndex,
+    api: &'a CompiledApi,
+    rule: Option<EndpointRule>,
+}
+
+pub(crate) fn verify(shared: &Shared, usage: &Usage, now: Timestamp, request: &Request<'_>) -> Verdict {
+    // First of all: what is read later is at least as new as the revision that the verdict names.
+    let revision = shared.revision.load(Ordering::Acquire);
+    let mut verdict = Verdict {
+        decision: Err(Denial::Unavailable),
+        api: request.api,
+        key: None,
+        missing_scope: None,
+        revision: Revision(revision.max(0)),
+    };
+    let has_lease = now.as_micros() < shared.lease.load(Ordering::Acquire);
+    if revision == NOT_LOADED || !has_lease || verdict.revision < request.at_least_revision {
+        return verdict;
+    }
+    let secret = match request.credential {
+        Credential::Missing => return Verdict { decision: Err(Denial::Missing), ..verdict },
+        Credential::Malformed => return Verdict { decision: Err(Denial::Malformed), ..verdict },
+        Credential::Bearer(secret) => secret,
+    };
+    loop {
+        let view = shared.view();
+        if let Ok(()) = decide(shared, usage, &view, now, request, secret, &mut verdict) {
+            return verdict;
+        }
+    }
+}
+
+/// Fills in the verdict. Fails, having counted nothing, when what it looked at became outdated meanwhile.
+#[inline]
+fn decide(
+    shared: &Shared,
+    usage: &Usage,
+    view: &View,
+    now: Timestamp,
+    request: &Request<'_>,
+    secret: PresentedSecret<'_>,
+    verdict: &mut Verdict,
+) -> Result<(), Outdated> {
+    verdict.decision = Err(Denial::Malformed);
+    let directory = &*view.directory;
+    verdict.api = request.api.or_else(|| directory.find_by_prefix(secret.expose()));
+    let Some((index, api)) = verdict.api.and_then(|index| Some((index, directory.compiled(index)?))) else {
+        return Ok(());
+    };
+    if !api.recognises(secret.expose()) {
+        return Ok(());
+    }
+    let digest = secret.digest().words();
+    // What takes longest is to wait for memory: ask for it, do something else, then use it.
+    view.index.prefetch(&digest);
+    let rule = request.endpoint.and_then(|(method, path)| api.endpoints.find(method, path)).copied();
+    let inquiry = Inquiry { shared, now, request, directory, index, api, rule };
+    let tally = usage.tally(view, now, rule.map(|rule| rule.scope));
+    let found = view.index.find(&digest, |slot| {
+        shared.records.prefetch(slot);
+        tally.prefetch(slot);
+        shared.records.read(slot, |record| inquiry.facts(record, slot, Some(&digest)))?
+    });
+    // The epoch after the record: see `facts`.
+    if inquiry.is_outdated() {
+        return Err(Outdated);
+    }
+    verdict.decision = Err(Denial::NotFound);
+    let Some(mut key) = found.filter(|key| key.meta.api() == index) else { return Ok(()) };
+    let judged = if key.is_bound { inquiry.judge_bound(&mut key, &digest)? } else { inquiry.judge(&key, None, &[]) };
+    // Rows of organizations are made before the records that name them.
+    let Some((organization, _)) = shared.organizations.find(key.organization) else { return Ok(()) };
+    verdict.key = Some(VerifiedKey {
+        id: key.id,
+        organization,
+        kind: key.meta.kind(),
+        environment: key.meta.environment(),
+        expires_at: key.expires_at,
+        slot: key.slot,
+    });
+    verdict.decision = judged.map_err(|(denial, _)| denial);
+    verdict.missing_scope = judged.err().and_then(|(_, scope)| scope);
+    let Facts { slot, id, organization, meta, .. } = key;
+    tally.count(&Sighting { slot, id, organization, meta, outcome: verdict.decision.err() });
+    Ok(())
+}
+
+impl Inquiry<'_> {
+    /// Reads the facts; with a digest, only of a key that has it.
+    ///
+    /// Scope words are only good together with the directory they were made for. So after the facts, ask
+    /// [`is_outdated`](Self::is_outdated): whoever has read a record with a scope set that is too new for the
+    /// directory also sees that there is a newer one.
+    #[inline(always)]
+    fn facts(&self, record: &Record<'_>, slot: u32, digest: Option<&[u64; 4]>) -> Option<Facts> {
+        let matched = digest.map_or(Some(Match::Current), |digest| record.matches(digest))?;
+        let meta = record.meta();
+        Some(Facts {
+            slot,
+            organization: record.organization(),
+            id: record.id(),
+            meta,
+            expires_at: record.expires_at(),
+            overlap_ends_at: match matched {
+                Match::Current => None,
+                Match::Old { overlap_ends_at } => Some(overlap_ends_at),
+            },
+            mask: if meta.api() == self.index { self.api.masks.get(meta.set()) } else { 0 },
+            is_bound: record.parent_and_restrictions() != (None, None),
+        })
+    }
+
+    #[inline]
+    fn is_outdated(&self) -> bool {
+        self.directory.epoch < self.shared.epoch.load(Ordering::Acquire)
+    }
+
+    fn find_bound(&self, slot: u32, digest: Option<&[u64; 4]>) -> Option<Bound> {
+        let inspect = |record: &Record<'_>| {
+            let (parent, restrictions) = record.parent_and_restrictions();
+            let restrictions = restrictions.map(|row| match self.shared.restrictions.get(row) {
+                Some(restrictions) => restrictions.load(),
+                None => Guard::from_inner(None),
+            });
+            Some(Bound { facts: self.facts(record, slot, digest)?, parent, restrictions })
+        };
+        self.shared.records.read(slot, inspect)?
+    }
+
+    /// Judges a key that has a parent or restrictions: what holds for one of the two must hold for both.
+    #[inline(never)]
+    fn judge_bound(&self, key: &mut Facts, digest: &[u64; 4]) -> Result<Result<(), Refusal>, Outdated> {
+        // A second look, at everything together. If the key is another meanwhile, begin again.
+        let own = self.find_bound(key.slot, Some(digest)).ok_or(Outdated)?;
+        let parent = own.parent.and_then(|slot| self.find_bound(slot, None));
+        if self.is_outdated() || own.facts.meta.api() != self.index {
+            return Err(Outdated);
+        }
+        *key = own.facts;
+        let is_known = |parent: &&Bound| !parent.facts.meta.has(Meta::UNKNOWN) && parent.facts.meta.api() == self.index;
+        let parent = parent.as_ref().filter(is_known);
+        let line = match (own.parent, parent) {
+            (None, _) => None,
+            (Some(_), parent) => Some(parent.map(|parent| &parent.facts)),
+        };
+        let restrictions = [Some(&own), parent].map(|bound| match bound.and_then(|bound| bound.restrictions.as_ref()) {
+            Some(restrictions) => restrictions.as_deref().unwrap_or(&NOTHING_ALLOWED),
+            None => &Restrictions::NONE,
+        });
+        Ok(self.judge(key, line, &restrictions))
+    }
+
+    /// Goes through the checks. `parent` is `Some(None)` for a key whose parent is unknown.
+    #[inline(always)]
+    fn judge(
+        &self,
+        key: &Facts,
+        parent: Option<Option<&Facts>>,
+        restrictions: &[&Restrictions],
+    ) -> Result<(), Refusal> {
+        self.check_life(key, parent).map_err(|denial| (denial, None))?;
+        let is_active = self.shared.organizations.find(key.organization).is_some_and(|(_, is_active)| is_active);
+        if !is_active {
+            return Err((Denial::SubscriptionInactive, None));
+        }
+        let required = self.rule.and_then(|rule| rule.environment);
+        if required.is_some_and(|environment| environment != key.meta.environment()) {
+            return Err((Denial::WrongEnvironment, None));
+        }
+        if !restrictions.iter().all(|restrictions| self.ip_is_allowed(restrictions)) {
+            return Err((Denial::IpNotAllowed, None));
+        }
+        if !restrictions.iter().all(|restrictions| self.referrer_is_allowed(restrictions)) {
+            return Err((Denial::ReferrerNotAllowed, None));
+        }
+        // What is no endpoint at all is nobody's.
+        let Some((method, path)) = self.request.endpoint else { return Err((Denial::EndpointNotAllowed, None)) };
+        if !restrictions.iter().all(|restrictions| endpoint_is_allowed(restrictions, method, path)) {
+            return Err((Denial::EndpointNotAllowed, None));
+        }
+        let parent_mask = parent.flatten().map_or(FULL, |parent| parent.mask);
+        self.check_scopes(key.mask, parent_mask).map_err(|missing| (Denial::InsufficientScope, missing))
+    }
+
+    /// Revoked, disabled, expired: its own or its parent's.
+    #[inline(always)]
+    fn check_life(&self, key: &Facts, parent: Option<Option<&Facts>>) -> Result<(), Denial> {
+        let any = |test: &dyn Fn(&Facts) -> bool| test(key) || parent.flatten().is_some_and(test);
+        if has_expired(key.overlap_ends_at, self.now) || any(&|facts| facts.meta.has(Meta::REVOKED)) {
+            return Err(Denial::Revoked);
+        }
+        if any(&|facts| facts.meta.has(Meta::DISABLED)) {
+            return Err(Denial::Disabled);
+        }
+        if any(&|facts| has_expired(facts.expires_at, self.now)) {
+            return Err(Denial::Expired);
+        }
+        if matches!(parent, Some(None)) { Err(Denial::Revoked) } else { Ok(()) }
+    }
+
+    /// The endpoint's scope, then those that the caller of verify asks for. The error is the one that is missing.
+    #[inline(always)]
+    fn check_scopes(&self, mask: u64, parent_mask: u64) -> Result<(), Option<ScopeIndex>> {
+        let holds = |bit| holds(mask, bit) && holds(parent_mask, bit);
+        // An endpoint that the definition does not name asks for no bit, which only full access holds.
+        if !holds(self.rule.map_or(0, |rule| rule.bit)) {
+            return Err(self.rule.map(|rule| rule.scope));
+        }
+        for name in self.request.scopes {
+            let known = self.api.bits.find(name);
+            if !holds(known.map_or(0, |(_, bit)| bit)) {
+                return Err(known.map(|(index, _)| index));
+            }
+        }
+        Ok(())
+    }
+
+    fn ip_is_allowed(&self, restrictions: &Restrictions) -> bool {
+        let Some(rules) = &restrictions.ip else { return true };
+        self.request.ip.is_some_and(|address| rules.iter().any(|rule| rule.contains(address)))
+    }
+
+    fn referrer_is_allowed(&self, restrictions: &Restrictions) -> bool {
+        let Some(rules) = &restrictions.referrer else { return true };
+        self.request.referrer.is_some_and(|referrer| rules.iter().any(|rule| rule.matches(&referrer)))
+    }
+}
+
+fn endpoint_is_allowed(restrictions: &Restrictions, method: Method, path: CanonicalPath<'_>) -> bool {
+    let Some(rules) = &restrictions.endpoint else { return true };
+    rules.iter().any(|rule| rule.matches(method, path))
+}
+
+/// Stands in for restrictions that cannot be found.
+static NOTHING_ALLOWED: Restrictions = Restrictions { ip: Some(Vec::new()), referrer: None, endpoint: None };

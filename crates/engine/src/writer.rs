@@ -1,0 +1,511 @@
+//! Taking in what the feed says. One writer at a time, so everything here may think.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use claviger_domain::change::{Change, Verifier};
+use claviger_domain::definition::Api;
+use claviger_domain::id::{KeyId, OrganizationId, VerifierId};
+use claviger_domain::key::{ApiName, Environment, Key, Kind};
+use claviger_domain::organization::{Organization, OrganizationStatus};
+use claviger_domain::restriction::Restrictions;
+use claviger_domain::scope::{Scope, Scopes};
+use hashbrown::HashTable;
+
+use crate::directory::{CompiledApi, Directory};
+use crate::error::ApplyError;
+use crate::index::Table;
+use crate::record::{Fields, Meta, Record, Terms};
+use crate::scopes::{NO_SET, ScopeSets};
+use crate::shared::Shared;
+use crate::sync::Ordering;
+use crate::texts::TextsWriter;
+use crate::verdict::ApiIndex;
+
+/// The terms of keys that are not known. An untouched record points at them.
+const TERMS_UNKNOWN: u32 = 0;
+
+/// What only the writer knows.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    index: Arc<Table>,
+    /// Places of the index that are not empty.
+    index_used: usize,
+    /// Slots by key id.
+    slots: HashTable<u32>,
+    hasher: RandomState,
+    slot_rows: Rows,
+    /// Slots of removed keys, each with the newest hour table that may still count for it.
+    slots_resting: VecDeque<(u32, u64)>,
+    /// How many keys name the key at a slot as their parent.
+    children: HashMap<u32, u32>,
+    /// Rows of the terms that plain keys share, with the number of keys that do.
+    terms_shared: HashMap<Meta, (u32, u32)>,
+    terms: Rows,
+    restrictions: Rows,
+    organizations: HashMap<OrganizationId, u32>,
+    apis: Vec<ApiEntry>,
+    api_indexes: HashMap<ApiName, ApiIndex>,
+    texts: TextsWriter,
+    verifiers: HashMap<VerifierId, Verifier>,
+}
+
+/// Numbers of rows that are given out and taken back.
+#[derive(Debug, Default)]
+struct Rows {
+    next: u32,
+    free: Vec<u32>,
+}
+
+impl Rows {
+    fn take(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        })
+    }
+}
+
+#[derive(Debug)]
+struct ApiEntry {
+    sets: ScopeSets,
+    scope_names: Vec<Scope>,
+    compiled: Option<Arc<CompiledApi>>,
+}
+
+/// What a snapshot held.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) keys: HashSet<KeyId>,
+    pub(crate) organizations: HashSet<OrganizationId>,
+    pub(crate) verifiers: HashSet<VerifierId>,
+}
+
+impl Seen {
+    pub(crate) fn note(&mut self, change: &Change) {
+        match change {
+            Change::Key(key) => {
+                self.keys.insert(key.id);
+            }
+            Change::Organization(organization) => {
+                self.organizations.insert(organization.id);
+            }
+            Change::Verifier(verifier) => {
+                self.verifiers.insert(verifier.id);
+            }
+            Change::Api(_) | Change::KeyRemoved { .. } => {}
+        }
+    }
+}
+
+/// What a record points at and must give back when it does so no more.
+struct Holdings {
+    terms: u32,
+    meta: Meta,
+    is_private: bool,
+    parent: Option<u32>,
+    restrictions: Option<u32>,
+    detail: Option<u32>,
+    digest: [u64; 4],
+    old_digest: Option<[u64; 4]>,
+    organization: u32,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: &Shared) -> Self {
+        let meta = Meta::new(NO_SET, ApiIndex(u16::MAX), Kind::Secret, Environment::Test, Meta::UNKNOWN);
+        let unknown = Terms { meta, parent: None, restrictions: None, old: None };
+        shared.records.write_terms(TERMS_UNKNOWN, &unknown).expect("an empty slab has room");
+        Self {
+            index: Arc::clone(&shared.view().index),
+            index_used: 0,
+            slots: HashTable::new(),
+            hasher: RandomState::new(),
+            slot_rows: Rows::default(),
+            slots_resting: VecDeque::new(),
+            children: HashMap::new(),
+            terms_shared: HashMap::new(),
+            terms: Rows { next: TERMS_UNKNOWN + 1, free: Vec::new() },
+            restrictions: Rows::default(),
+            organizations: HashMap::new(),
+            apis: Vec::new(),
+            api_indexes: HashMap::new(),
+            texts: TextsWriter::default(),
+            verifiers: HashMap::new(),
+        }
+    }
+
+    /// Makes room for this many keys at once, which is faster than growing into it.
+    pub(crate) fn reserve(&mut self, shared: &Shared, keys: usize) {
+        let Self { slots, hasher, .. } = self;
+        slots.reserve(keys, |slot| hash_of_slot(hasher, shared, *slot));
+        if keys + self.index_used > self.index.entries_max() {
+            self.rebuild_index(shared, keys);
+        }
+    }
+
+    /// Takes in one change.
+    pub(crate) fn apply(&mut self, shared: &Shared, change: &Change) -> Result<(), ApplyError> {
+        match change {
+            Change::Api(api) => self.apply_api(shared, api),
+            Change::Organization(organization) => self.apply_organization(shared, organization),
+            Change::Key(key) => self.apply_key(shared, key),
+            Change::KeyRemoved { id } => self.remove_key(shared, *id),
+            Change::Verifier(verifier) => {
+                self.verifiers.insert(verifier.id, verifier.clone());
+                self.publish_verifiers(shared);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets what a snapshot did not hold.
+    pub(crate) fn retain(&mut self, shared: &Shared, seen: &Seen) -> Result<(), ApplyError> {
+        let known = |slot: &u32| id_of_slot(shared, *slot);
+        let gone: Vec<KeyId> = self.slots.iter().filter_map(known).filter(|id| !seen.keys.contains(id)).collect();
+        for id in gone {
+            self.remove_key(shared, id)?;
+        }
+        for (_, row) in self.organizations.iter().filter(|(id, _)| !seen.organizations.contains(id)) {
+            shared.organizations.set_active(*row, false);
+        }
+        self.verifiers.retain(|id, _| seen.verifiers.contains(id));
+        self.publish_verifiers(shared);
+        Ok(())
+    }
+
+    /// Whether nothing was ever taken in.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.organizations.is_empty() && self.verifiers.is_empty() && self.apis.is_empty()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        // A place of the hash table is a slot and a control byte.
+        let slots = (self.slots.capacity() * 8).div_ceil(7).next_power_of_two() * (size_of::<u32>() + 1);
+        let lists = (self.slot_rows.free.capacity() + self.terms.free.capacity()) * size_of::<u32>()
+            + self.slots_resting.capacity() * size_of::<(u32, u64)>()
+            + self.children.capacity() * size_of::<(u32, u32)>()
+            + self.terms_shared.capacity() * size_of::<(Meta, (u32, u32))>()
+            + self.organizations.capacity() * (size_of::<(OrganizationId, u32)>() + 1) * 8 / 7;
+        slots + lists + self.texts.memory_bytes()
+    }
+
+    fn apply_api(&mut self, shared: &Shared, api: &Api) -> Result<(), ApplyError> {
+        let index = self.api_index(api.definition.name())?;
+        let entry = &mut self.apis[usize::from(index.0)];
+        let compiled = CompiledApi::new(api.clone(), &entry.sets, &mut entry.scope_names)?;
+        entry.compiled = Some(Arc::new(compiled));
+        let epoch = shared.epoch.load(Ordering::Relaxed) + 1;
+        let directory = Arc::new(Directory::new(epoch, self.apis.iter().map(|entry| entry.compiled.clone()).collect()));
+        // The view first: whoever chooses an api by the directory finds it in the view.
+        shared.publish(|view| view.directory = Arc::clone(&directory));
+        shared.epoch.store(epoch, Ordering::Release);
+        shared.directory.store(directory);
+        Ok(())
+    }
+
+    fn apply_organization(&mut self, shared: &Shared, organization: &Organization) -> Result<(), ApplyError> {
+        let row = self.organization_row(shared, organization.id)?;
+        shared.organizations.set_active(row, organization.status == OrganizationStatus::Active);
+        Ok(())
+    }
+
+    fn apply_key(&mut self, shared: &Shared, key: &Key) -> Result<(), ApplyError> {
+        let slot = self.slot_or_insert(shared, key.id)?;
+        let organization = self.organization_row(shared, key.organization)?;
+        let terms = self.insert_terms_of(shared, key)?;
+        let detail = self.texts.insert(&shared.texts, &key.name, &key.metadata);
+        let detail = Some(detail.ok_or(ApplyError::Full("names and metadata"))?);
+        let digest = key.digest.words();
+        let fields = Fields { terms, digest, id: key.id, organization, detail, expires_at: key.expires_at };
+        let former = holdings(shared, slot);
+        shared.records.write(slot, &fields).ok_or(ApplyError::Full("keys"))?;
+        let Some(former) = former else { return Ok(()) };
+        let old_digest = key.old_secret.map(|old| old.digest.words());
+        self.reindex(shared, slot, &former, [Some(digest), old_digest]);
+        self.give_back(shared, &former);
+        Ok(())
+    }
+
+    fn insert_terms_of(&mut self, shared: &Shared, key: &Key) -> Result<u32, ApplyError> {
+        let api = self.api_index(&key.api)?;
+        let set = self.acquire_set(api, &key.scopes)?;
+        let flags = [
+            (key.revocation.is_some(), Meta::REVOKED),
+            (key.disabled, Meta::DISABLED),
+            (key.expires_at.is_some(), Meta::EXPIRES),
+            (key.old_secret.is_some(), Meta::OLD),
+        ];
+        let flags = flags.into_iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag);
+        let parent = match key.parent_id {
+            Some(id) => {
+                let slot = self.slot_or_insert(shared, id)?;
+                *self.children.entry(slot).or_insert(0) += 1;
+                Some(slot)
+            }
+            None => None,
+        };
+        let restrictions = self.insert_restrictions(shared, &key.restrictions)?;
+        let old = key.old_secret.map(|old| (old.digest.words(), old.overlap_ends_at.as_micros()));
+        let meta = Meta::new(set, api, key.kind, key.environment, flags);
+        self.insert_terms(shared, &Terms { meta, parent, restrictions, old })
+    }
+
+    /// Forgets a key. Its slot rests until nothing can be counted for it any more.
+    fn remove_key(&mut self, shared: &Shared, id: KeyId) -> Result<(), ApplyError> {
+        let Some(slot) = self.find_slot(shared, id) else { return Ok(()) };
+        let Some(former) = holdings(shared, slot) else { return Ok(()) };
+        if former.meta.has(Meta::UNKNOWN) {
+            return Ok(());
+        }
+        for digest in former.digests() {
+            self.remove_from_index(&digest, slot);
+        }
+        let (kind, environment) = (former.meta.kind(), former.meta.environment());
+        let meta = Meta::new(NO_SET, former.meta.api(), kind, environment, Meta::UNKNOWN);
+        let terms = self.insert_terms(shared, &Terms { meta, parent: None, restrictions: None, old: None })?;
+        let organization = former.organization;
+        let fields = Fields { terms, digest: [0; 4], id, organization, detail: None, expires_at: None };
+        shared.records.write(slot, &fields).ok_or(ApplyError::Full("keys"))?;
+        self.give_back(shared, &former);
+        self.drop_if_unneeded(shared, slot);
+        Ok(())
+    }
+
+    /// Takes an unknown key out of the id index, unless a child still leads to it.
+    fn drop_if_unneeded(&mut self, shared: &Shared, slot: u32) {
+        let Some((id, meta)) = shared.records.read(slot, |record| (record.id(), record.meta())) else { return };
+        if !meta.has(Meta::UNKNOWN) || self.children.contains_key(&slot) {
+            return;
+        }
+        // Only once, though a key that is its own parent comes here twice.
+        if let Ok(entry) = self.slots.find_entry(self.hasher.hash_one(id), |known| *known == slot) {
+            entry.remove();
+            self.slots_resting.push_back((slot, shared.newest_serial()));
+        }
+    }
+
+    fn find_slot(&self, shared: &Shared, id: KeyId) -> Option<u32> {
+        let is_same = |slot: &u32| id_of_slot(shared, *slot) == Some(id);
+        self.slots.find(self.hasher.hash_one(id), is_same).copied()
+    }
+
+    /// The slot of the id. A new one holds an unknown key of that id.
+    fn slot_or_insert(&mut self, shared: &Shared, id: KeyId) -> Result<u32, ApplyError> {
+        if let Some(slot) = self.find_slot(shared, id) {
+            return Ok(slot);
+        }
+        let slot = self.take_slot(shared);
+        let leftover = holdings(shared, slot);
+        let fields = Fields {
+            terms: TERMS_UNKNOWN,
+            digest: [0; 4],
+            id,
+            organization: u32::MAX,
+            detail: None,
+            expires_at: None,
+        };
+        shared.records.write(slot, &fields).ok_or(ApplyError::Full("keys"))?;
+        if let Some(leftover) = leftover {
+            self.give_back(shared, &leftover);
+        }
+        let Self { slots, hasher, .. } = self;
+        slots.insert_unique(hasher.hash_one(id), slot, |slot| hash_of_slot(hasher, shared, *slot));
+        Ok(slot)
+    }
+
+    fn take_slot(&mut self, shared: &Shared) -> u32 {
+        let oldest_serial = shared.oldest_serial.load(Ordering::Acquire);
+        while let Some((slot, _)) = self.slots_resting.pop_front_if(|(_, serial)| *serial < oldest_serial) {
+            self.slot_rows.free.push(slot);
+        }
+        self.slot_rows.take()
+    }
+
+    fn organization_row(&mut self, shared: &Shared, id: OrganizationId) -> Result<u32, ApplyError> {
+        if let Some(row) = self.organizations.get(&id) {
+            return Ok(*row);
+        }
+        let full = ApplyError::Full("organizations");
+        let row = u32::try_from(self.organizations.len()).map_err(|_| full)?;
+        shared.organizations.insert(row, id).ok_or(full)?;
+        self.organizations.insert(id, row);
+        Ok(row)
+    }
+
+    fn api_index(&mut self, name: &ApiName) -> Result<ApiIndex, ApplyError> {
+        if let Some(index) = self.api_indexes.get(name) {
+            return Ok(*index);
+        }
+        let index = u16::try_from(self.apis.len()).ok().filter(|index| *index != u16::MAX);
+        let index = ApiIndex(index.ok_or(ApplyError::Full("apis"))?);
+        self.apis.push(ApiEntry { sets: ScopeSets::new(), scope_names: Vec::new(), compiled: None });
+        self.api_indexes.insert(name.clone(), index);
+        Ok(index)
+    }
+
+    fn insert_restrictions(&mut self, shared: &Shared, rules: &Restrictions) -> Result<Option<u32>, ApplyError> {
+        if rules.is_none() {
+            return Ok(None);
+        }
+        let row = self.restrictions.take();
+        let place = shared.restrictions.ensure(row).ok_or(ApplyError::Full("restrictions"))?;
+        place.store(Some(Arc::new(rules.clone())));
+        Ok(Some(row))
+    }
+
+    fn acquire_set(&mut self, api: ApiIndex, scopes: &Scopes) -> Result<u32, ApplyError> {
+        let ApiEntry { sets, compiled, .. } = &mut self.apis[usize::from(api.0)];
+        sets.acquire(scopes, compiled.as_ref().map(|api| (&api.bits, &api.masks)))
+    }
+
+    fn release_set(&mut self, api: ApiIndex, set: u32) {
+        if let Some(entry) = self.apis.get_mut(usize::from(api.0)) {
+            entry.sets.release(set);
+        }
+    }
+
+    /// A row with these terms, shared if they are plain. It uses the scope set once, however many keys use it.
+    fn insert_terms(&mut self, shared: &Shared, terms: &Terms) -> Result<u32, ApplyError> {
+        let is_private = terms.parent.is_some() || terms.restrictions.is_some() || terms.old.is_some();
+        if !is_private && let Some((row, uses)) = self.terms_shared.get_mut(&terms.meta) {
+            *uses += 1;
+            let row = *row;
+            self.release_set(terms.meta.api(), terms.meta.set());
+            return Ok(row);
+        }
+        let row = self.terms.take();
+        shared.records.write_terms(row, terms).ok_or(ApplyError::Full("keys"))?;
+        if !is_private {
+            self.terms_shared.insert(terms.meta, (row, 1));
+        }
+        Ok(row)
+    }
+
+    /// Takes back what a record pointed at before it was written anew.
+    fn give_back(&mut self, shared: &Shared, former: &Holdings) {
+        if let Some(row) = former.restrictions {
+            if let Some(place) = shared.restrictions.get(row) {
+                place.store(None);
+            }
+            self.restrictions.free.push(row);
+        }
+        if let Some(block) = former.detail {
+            self.texts.remove(&shared.texts, block);
+        }
+        self.give_back_terms(former);
+        if let Some(parent) = former.parent
+            && let Some(children) = self.children.get_mut(&parent)
+        {
+            *children -= 1;
+            if *children == 0 {
+                self.children.remove(&parent);
+                self.drop_if_unneeded(shared, parent);
+            }
+        }
+    }
+
+    fn give_back_terms(&mut self, former: &Holdings) {
+        if former.terms == TERMS_UNKNOWN {
+            return;
+        }
+        if !former.is_private
+            && let Some((_, uses)) = self.terms_shared.get_mut(&former.meta)
+        {
+            *uses -= 1;
+            if *uses > 0 {
+                return;
+            }
+            self.terms_shared.remove(&former.meta);
+        }
+        self.terms.free.push(former.terms);
+        self.release_set(former.meta.api(), former.meta.set());
+    }
+
+    /// Brings the index up to date with a record that was just written.
+    fn reindex(&mut self, shared: &Shared, slot: u32, former: &Holdings, digests: [Option<[u64; 4]>; 2]) {
+        let is_indexed = |digest: &[u64; 4]| former.digests().any(|known| known == *digest);
+        let new = || digests.iter().flatten().filter(|digest| !is_indexed(digest));
+        if self.index_used + new().count() > self.index.entries_max() {
+            // Built from the records, it has the new entries already.
+            self.rebuild_index(shared, 1);
+        } else {
+            for digest in new() {
+                self.index_used += usize::from(self.index.insert(digest, slot));
+            }
+        }
+        for digest in former.digests().filter(|digest| !digests.contains(&Some(*digest))) {
+            self.remove_from_index(&digest, slot);
+        }
+    }
+
+    fn remove_from_index(&mut self, digest: &[u64; 4], slot: u32) {
+        if self.index.remove(digest, slot) {
+            self.index_used -= 1;
+        }
+    }
+
+    /// Builds a new index from the records, without the places of removed entries, and lets readers use it.
+    fn rebuild_index(&mut self, shared: &Shared, additional: usize) {
+        let digests = |slot| {
+            let digests = |record: &Record<'_>| (record.meta(), record.digest(), record.old_digest());
+            let (meta, digest, old) = shared.records.read(slot, digests)?;
+            (!meta.has(Meta::UNKNOWN)).then_some((digest, old))
+        };
+        let known = self.slots.len();
+        let index = Table::with_capacity(known + additional.max(known / 4));
+        self.index_used = 0;
+        for slot in 0..self.slot_rows.next {
+            let Some((digest, old)) = digests(slot) else { continue };
+            for digest in [Some(digest), old].iter().flatten() {
+                self.index_used += usize::from(index.insert(digest, slot));
+            }
+        }
+        self.index = Arc::new(index);
+        shared.publish(|view| view.index = Arc::clone(&self.index));
+    }
+
+    fn publish_verifiers(&self, shared: &Shared) {
+        let live = self.verifiers.values().filter(|verifier| verifier.revoked_at.is_none());
+        let digests: HashSet<[u8; 32]> = live.map(|verifier| *verifier.digest.as_bytes()).collect();
+        shared.verifiers.store(Arc::new(digests));
+    }
+}
+
+impl Holdings {
+    /// The digests that the index has entries for.
+    fn digests(&self) -> impl Iterator<Item = [u64; 4]> {
+        let digest = (!self.meta.has(Meta::UNKNOWN)).then_some(self.digest);
+        [digest, self.old_digest].into_iter().flatten()
+    }
+}
+
+fn holdings(shared: &Shared, slot: u32) -> Option<Holdings> {
+    let inspect = |record: &Record<'_>| {
+        let (parent, restrictions) = record.parent_and_restrictions();
+        let old_digest = record.old_digest();
+        Holdings {
+            terms: record.terms(),
+            meta: record.meta(),
+            is_private: parent.is_some() || restrictions.is_some() || old_digest.is_some(),
+            parent,
+            restrictions,
+            detail: record.detail(),
+            digest: record.digest(),
+            old_digest,
+            organization: record.organization(),
+        }
+    };
+    shared.records.read(slot, inspect)
+}
+
+fn id_of_slot(shared: &Shared, slot: u32) -> Option<KeyId> {
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is not general enough")]
+    shared.records.read(slot, |record| record.id())
+}
+
+fn hash_of_slot(hasher: &RandomState, shared: &Shared, slot: u32) -> u64 {
+    // Every slot in the table has a record.
+    id_of_slot(shared, slot).map_or(0, |id| hasher.hash_one(id))
+}
