@@ -1,0 +1,96 @@
+//! A verdict as JSON, written straight into one buffer.
+
+use std::fmt::{self, Write as _};
+
+use claviger_domain::definition::Definition;
+use claviger_domain::denial::Denial;
+use claviger_engine::{Engine, Verdict, VerifiedKey};
+use serde::Serialize;
+
+/// Enough for an answer with a short name and little metadata.
+const BYTES_EXPECTED: usize = 512;
+
+/// The body of the answer.
+pub(super) fn write(engine: &Engine, verdict: &Verdict) -> Vec<u8> {
+    let mut out = Json(Vec::with_capacity(BYTES_EXPECTED));
+    match verdict.decision {
+        Ok(()) => out.raw(r#"{"valid":true,"code":null,"status":200,"message":null"#),
+        Err(denial) => {
+            // Taken after the verdict, whose api may be newer than any directory taken before it.
+            let directory = engine.directory();
+            let definition = verdict.api.map(|api| directory.api(api).definition());
+            out.raw(r#"{"valid":false,"code":""#);
+            out.raw(denial.as_str());
+            out.raw(r#"","status":"#);
+            out.value(&denial.status());
+            out.raw(r#","message":"#);
+            out.value(message(definition, denial));
+        }
+    }
+    out.raw(r#","key":"#);
+    let is_written = verdict.key.is_some_and(|key| push_key(&mut out, engine, &key));
+    if !is_written {
+        out.raw("null");
+    }
+    out.raw(r#","limits":[],"revision":"#);
+    out.value(&verdict.revision);
+    out.raw("}");
+    out.0
+}
+
+/// The api's own message for a denial, else the common one: the same choice as
+/// [`claviger_domain::wire::denial`] makes.
+fn message(definition: Option<&Definition>, denial: Denial) -> &str {
+    let words = definition.and_then(|definition| definition.errors().denials.get(denial.public_code()));
+    words.and_then(|words| words.message.as_deref()).unwrap_or(denial.message())
+}
+
+/// Writes the key, or nothing when it was forgotten since the verdict.
+fn push_key(out: &mut Json, engine: &Engine, key: &VerifiedKey) -> bool {
+    let Some(description) = engine.describe(key) else { return false };
+    out.raw(r#"{"id":""#);
+    out.text(&key.id);
+    out.raw(r#"","name":"#);
+    out.value(&description.name);
+    out.raw(r#","kind":""#);
+    out.raw(key.kind.as_str());
+    out.raw(r#"","environment":""#);
+    out.raw(key.environment.as_str());
+    out.raw(r#"","organization":""#);
+    out.text(&key.organization);
+    out.raw(r#"","scopes":"#);
+    out.value(&description.scopes);
+    out.raw(r#","expires_at":"#);
+    out.value(&key.expires_at);
+    out.raw(r#","metadata":"#);
+    out.raw(&description.metadata_json);
+    out.raw("}");
+    true
+}
+
+/// JSON in the making.
+struct Json(Vec<u8>);
+
+impl Json {
+    /// Appends what is JSON already.
+    fn raw(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    /// Appends a value.
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) {
+        serde_json::to_writer(&mut self.0, value).expect("texts and numbers can be written to memory");
+    }
+
+    /// Appends what has no characters to escape.
+    fn text(&mut self, text: &impl fmt::Display) {
+        write!(self, "{text}").expect("memory can be written to");
+    }
+}
+
+impl fmt::Write for Json {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.raw(text);
+        Ok(())
+    }
+}
