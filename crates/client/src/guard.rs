@@ -1,0 +1,145 @@
+//! A tower layer that lets only allowed requests through to the service behind it.
+
+use std::fmt;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use claviger_domain::address::TrustedProxies;
+use claviger_domain::denial::Denial;
+use claviger_domain::time::Clock;
+use claviger_domain::wire::ErrorAnswer;
+use claviger_engine::{ApiIndex, Engine, VerifiedKey};
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{Request, Response};
+use tower::util::Either;
+use tower::util::future::EitherResponseFuture;
+use tower::{Layer, Service, service_fn};
+
+use crate::exchange::{denial_answer, error_response, verdict_for};
+
+/// What the guard knows of a request that it let through. It is in the request's extensions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Verified {
+    /// The api that the request is for; its definition is in the engine's directory.
+    pub api: ApiIndex,
+    /// The key that was presented: its id, organization, kind and environment.
+    pub key: VerifiedKey,
+}
+
+/// Puts a [`Guard`] before a service.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use axum::Router;
+/// use axum::extract::Extension;
+/// use axum::routing::get;
+/// use claviger_client::{GuardLayer, Verified};
+/// use claviger_domain::address::TrustedProxies;
+/// use claviger_domain::time::SystemClock;
+/// use claviger_engine::Engine;
+///
+/// async fn user(Extension(verified): Extension<Verified>) -> String {
+///     format!("asked by {}", verified.key.organization)
+/// }
+///
+/// fn app(engine: Arc<Engine>) -> Router {
+///     let guard = GuardLayer::new(engine, Arc::new(SystemClock), TrustedProxies::default());
+///     // The layer goes around the outermost router: one that is nested sees paths without their prefix,
+///     // which no endpoint of the definition matches.
+///     Router::new().route("/v1/users/{id}", get(user)).layer(guard)
+/// }
+/// ```
+#[derive(Clone)]
+pub struct GuardLayer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: Arc<Engine>,
+    clock: Arc<dyn Clock>,
+    trusted: TrustedProxies,
+}
+
+impl GuardLayer {
+    /// Asks this engine, with the time of this clock. The client's address is that of the
+    /// [`Peer`](claviger_domain::peer::Peer) in the request's extensions, unless that is one of the trusted
+    /// proxies.
+    pub fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, trusted: TrustedProxies) -> Self {
+        Self { shared: Arc::new(Shared { engine, clock, trusted }) }
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard { inner, shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// Lets a request through to the inner service if the engine allows it, with [`Verified`] in its extensions and
+/// without its `Authorization` header: the secret has done its work. Any other request is answered in the
+/// words of the api that it was for, and the inner service never hears of it.
+///
+/// The verdict is given before the future is made: nothing waits for it.
+#[derive(Clone)]
+pub struct Guard<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S, A, B> Service<Request<A>> for Guard<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    B: From<String>,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = EitherResponseFuture<S::Future, Ready<Result<Response<B>, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        let mut chosen = match self.shared.pass(&mut head) {
+            Ok(()) => Either::Left(&mut self.inner),
+            Err(answer) => Either::Right(service_fn(move |_| ready(Ok(error_response(answer.clone()))))),
+        };
+        chosen.call(Request::from_parts(head, body))
+    }
+}
+
+impl Shared {
+    /// Readies an allowed request for the inner service, or makes the answer to one that is not.
+    fn pass(&self, head: &mut Parts) -> Result<(), ErrorAnswer> {
+        let verdict = verdict_for(&self.engine, &*self.clock, &self.trusted, head);
+        let denial = match (verdict.decision, verdict.api, verdict.key) {
+            (Ok(()), Some(api), Some(key)) => {
+                head.headers.remove(AUTHORIZATION);
+                head.extensions.insert(Verified { api, key });
+                return Ok(());
+            }
+            (Err(denial), ..) => denial,
+            // An engine that allows nobody for nothing is broken, and what is broken does not allow.
+            (Ok(()), ..) => Denial::Unavailable,
+        };
+        Err(denial_answer(&self.engine, &verdict, denial))
+    }
+}
+
+impl fmt::Debug for GuardLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardLayer").field("trusted", &self.shared.trusted).finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Guard<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
