@@ -1,0 +1,299 @@
+//! Everything but success, and how it is said: in the api's own form on the customer API, as problem+json
+//! elsewhere.
+
+use axum::response::{IntoResponse, Response};
+use claviger_app::AppError;
+use claviger_domain::definition::Definition;
+use claviger_domain::denial::Denial;
+use claviger_domain::wire::{self, ErrorAnswer};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+/// The longest message that is sent back: it may quote what the caller sent.
+const MESSAGE_CHARS_MAX: usize = 4096;
+/// A word this long is not repeated to whoever sent it: in the wrong place, it may be a secret. Those have at
+/// least 128 bits, which is 22 characters, after a prefix of two.
+const WORD_CHARS_MAX: usize = 23;
+
+/// An answer other than success, not yet in anybody's form.
+///
+/// As a response it is problem+json and travels along in the response's extensions, so that
+/// [`in_form`] can say it again in the words of the api that the request was for.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure(Sort);
+
+#[derive(Clone, Debug)]
+enum Sort {
+    /// The key does not pass.
+    Denied {
+        denial: Denial,
+        missing_scope: Option<String>,
+    },
+    /// The operator's credential does not pass.
+    NotTheOperator { is_presented: bool },
+    /// Anything else.
+    Refused {
+        status: StatusCode,
+        code: &'static str,
+        message: String,
+        field: Option<String>,
+    },
+}
+
+impl Failure {
+    /// The verdict on the caller's key.
+    pub(crate) fn denied(denial: Denial, missing_scope: Option<String>) -> Self {
+        Self(Sort::Denied { denial, missing_scope })
+    }
+
+    /// No admin token, or one that is not valid.
+    pub(crate) fn not_the_operator(is_presented: bool) -> Self {
+        Self(Sort::NotTheOperator { is_presented })
+    }
+
+    /// A part of the request is wrong; `field` names it if it is one.
+    pub(crate) fn invalid(field: Option<&str>, message: &str) -> Self {
+        let mut failure = Self::refused(StatusCode::BAD_REQUEST, "invalid_request", message);
+        if let Sort::Refused { field: slot, .. } = &mut failure.0 {
+            *slot = field.filter(|field| masked(field) == **field).map(str::to_owned);
+        }
+        failure
+    }
+
+    /// A named part of the request is wrong.
+    pub(crate) fn invalid_field(field: &str, message: &str) -> Self {
+        Self::invalid(Some(field), &format!("{field}: {message}"))
+    }
+
+    /// There is no such thing, or it is somebody else's.
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::refused(StatusCode::NOT_FOUND, "not_found", &format!("There is no such {what}."))
+    }
+
+    /// No route has this path.
+    pub(crate) fn no_route() -> Self {
+        Self::refused(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")
+    }
+
+    /// A route has this path, but not with this method. Whoever answers adds `Allow`.
+    pub(crate) fn method_not_allowed() -> Self {
+        let message = "This path does not support the method; see the Allow header.";
+        Self::refused(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    }
+
+    /// The thing has changed since the caller last saw it.
+    pub(crate) fn precondition_failed() -> Self {
+        let message = "The resource is not at the revision that If-Match names. Read it again.";
+        Self::refused(StatusCode::PRECONDITION_FAILED, "precondition_failed", message)
+    }
+
+    /// The body is larger than this many bytes.
+    pub(crate) fn too_large(bytes_max: usize) -> Self {
+        let message = format!("The body is larger than {bytes_max} bytes.");
+        Self::refused(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", &message)
+    }
+
+    /// The body is not of a type that is understood here.
+    pub(crate) fn unsupported_media_type(expected: &str) -> Self {
+        let message = format!("Send the body with Content-Type: {expected}.");
+        Self::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", &message)
+    }
+
+    /// Not now; the caller may try again.
+    pub(crate) fn unavailable() -> Self {
+        let message = "The service is not available right now. Try again shortly.";
+        Self::refused(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    /// A bug of ours, told to the log only.
+    pub(crate) fn broken(context: &str) -> Self {
+        tracing::error!(context, "internal error");
+        let message = "Something went wrong on our side.";
+        Self::refused(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+    }
+
+    fn refused(status: StatusCode, code: &'static str, message: &str) -> Self {
+        let message = masked(message).chars().take(MESSAGE_CHARS_MAX).collect();
+        Self(Sort::Refused {
+            status,
+            code,
+            message,
+            field: None,
+        })
+    }
+
+    /// The true reason, for the operator's log.
+    pub(crate) fn reason(&self) -> &'static str {
+        match &self.0 {
+            Sort::Denied { denial, .. } => denial.as_str(),
+            Sort::NotTheOperator { is_presented: false } => "no admin token",
+            Sort::NotTheOperator { is_presented: true } => "invalid admin token",
+            Sort::Refused { code, .. } => code,
+        }
+    }
+
+    fn answer(&self, definition: Option<&Definition>) -> ErrorAnswer {
+        match &self.0 {
+            Sort::Denied { denial, missing_scope } => wire::denial(definition, *denial, missing_scope.as_deref()),
+            Sort::NotTheOperator { is_presented } => operator_answer(*is_presented),
+            Sort::Refused {
+                status,
+                code,
+                message,
+                field,
+            } => {
+                let mut answer = wire::error(definition, status.as_u16(), code, message, field.as_deref());
+                answer.retry_after_seconds = (*status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+                answer
+            }
+        }
+    }
+}
+
+/// The text with every long word left out.
+fn masked(text: &str) -> String {
+    let is_word = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (word, after) = rest.split_at(rest.find(|character| !is_word(character)).unwrap_or(rest.len()));
+        masked.push_str(if word.len() > WORD_CHARS_MAX { "…" } else { word });
+        let (between, next) = after.split_at(after.find(is_word).unwrap_or(after.len()));
+        masked.push_str(between);
+        rest = next;
+    }
+    masked
+}
+
+fn operator_answer(is_presented: bool) -> ErrorAnswer {
+    let (code, message, challenge) = if is_presented {
+        let challenge = r#"Bearer realm="claviger admin", error="invalid_token", error_description="The admin token is invalid or has been revoked""#;
+        ("invalid", "The admin token is invalid or has been revoked.", challenge)
+    } else {
+        let message = "Send an admin token as: Authorization: Bearer <token>, or come in by the unix socket.";
+        ("missing", message, r#"Bearer realm="claviger admin""#)
+    };
+    let mut answer = wire::error(None, 401, code, message, None);
+    answer.challenge = Some(challenge.to_owned());
+    answer
+}
+
+/// Divided by who can act on it; what only the operator may know goes to the log.
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Invalid {
+                field: Some(field),
+                message,
+            } => Self::invalid_field(&field, &message),
+            AppError::Invalid { field: None, message } => Self::invalid(None, &message),
+            AppError::Forbidden { message } => Self::refused(StatusCode::FORBIDDEN, "forbidden", &message),
+            AppError::Denied(denial) => Self::denied(denial, None),
+            AppError::NotFound { what } => Self::not_found(what),
+            AppError::Conflict { message } => Self::refused(StatusCode::CONFLICT, "conflict", &message),
+            AppError::PreconditionFailed => Self::precondition_failed(),
+            AppError::Unavailable { context } => {
+                tracing::error!(context, "unavailable");
+                Self::unavailable()
+            }
+            AppError::Internal { context } => Self::broken(&context),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let answer = self.answer(None);
+        let mut response = Response::new(answer.body.into());
+        *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        write_headers(
+            response.headers_mut(),
+            answer.content_type,
+            answer.challenge,
+            answer.retry_after_seconds,
+        );
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Says a failure again in the form of the api. Any other response is left as it is, and so are
+/// headers that came on top, such as `Allow`.
+pub(crate) fn in_form(mut response: Response, definition: &Definition) -> Response {
+    let Some(failure) = response.extensions().get::<Failure>() else {
+        return response;
+    };
+    let answer = failure.answer(Some(definition));
+    response.headers_mut().remove(http::header::CONTENT_LENGTH);
+    write_headers(
+        response.headers_mut(),
+        answer.content_type,
+        answer.challenge,
+        answer.retry_after_seconds,
+    );
+    *response.body_mut() = answer.body.into();
+    response
+}
+
+fn write_headers(headers: &mut HeaderMap, content_type: &'static str, challenge: Option<String>, retry: Option<u32>) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // A challenge is made of a title and a scope, which are printable ASCII.
+    if let Some(challenge) = challenge.and_then(|challenge| HeaderValue::from_str(&challenge).ok()) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(seconds) = retry {
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut() {
+        let Sort::Refused { message, .. } = Failure::invalid(None, &"x ".repeat(10_000)).0 else {
+            panic!()
+        };
+        assert_eq!(message.len(), MESSAGE_CHARS_MAX);
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_not_repeated() {
+        let secret = "tk_live_0123456789abcdef0123456789abcdef0123456789abcdef";
+        assert_eq!(
+            masked(&format!("kind: unknown variant `{secret}`, expected `a`")),
+            "kind: unknown variant `…`, expected `a`"
+        );
+        assert_eq!(
+            masked("restrictions.ip[0]: 203.0.113.7/24 has host bits"),
+            "restrictions.ip[0]: 203.0.113.7/24 has host bits"
+        );
+        assert_eq!(masked("né…"), "né…");
+        let answer = Failure::invalid_field(secret, &format!("unknown field `{secret}`")).answer(None);
+        assert!(
+            !answer.body.contains("0123456789abcdef") && !answer.body.contains("field\":"),
+            "{}",
+            answer.body
+        );
+    }
+
+    #[test]
+    fn what_is_internal_stays_internal() {
+        for error in [
+            AppError::Internal {
+                context: "disk /dev/sda".to_owned(),
+            },
+            AppError::Unavailable {
+                context: "disk /dev/sda".to_owned(),
+            },
+        ] {
+            assert!(!Failure::from(error).answer(None).body.contains("sda"));
+        }
+    }
+
+    #[test]
+    fn being_unavailable_asks_to_come_back() {
+        assert_eq!(Failure::unavailable().answer(None).retry_after_seconds, Some(1));
+    }
+}

@@ -1,0 +1,160 @@
+//! The customer API's caller: the holder of a key that the engine allows to do just this.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::response::Response;
+use claviger_app::Actor;
+use claviger_client::exchange::verdict_for;
+use claviger_domain::definition::{Definition, Form};
+use claviger_domain::id::KeyId;
+use claviger_domain::path::CanonicalPath;
+use claviger_domain::scope::Scope;
+use claviger_engine::{ApiIndex, Directory};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, HOST};
+use http::request::Parts;
+use serde::Serialize;
+
+use crate::ServerState;
+use crate::answer::Answer;
+use crate::error::Failure;
+use crate::views::{InForm, List};
+
+/// The api that a request is for, at the moment it came in.
+#[derive(Clone)]
+pub(crate) struct ApiContext {
+    directory: Arc<Directory>,
+    index: ApiIndex,
+}
+
+impl ApiContext {
+    /// Chooses the api by host, path or the prefix of the secret. `None` if none can be chosen, or the path is
+    /// not below the base path of the one that was.
+    pub(crate) fn of(state: &ServerState, parts: &Parts) -> Option<Self> {
+        let directory = Arc::clone(&state.app.engine().directory());
+        let path = parts.uri.path();
+        let endpoint = parts.method.as_str().parse().ok().zip(CanonicalPath::parse(path).ok());
+        let index = directory.select(host(parts), endpoint, path, secret_text(&parts.headers))?;
+        let context = Self { directory, index };
+        context.relative_path(parts).is_some().then_some(context)
+    }
+
+    /// What the operator says of the api.
+    pub(crate) fn definition(&self) -> &Definition {
+        self.directory.api(self.index).definition()
+    }
+
+    /// The path below the base path: empty, or beginning with a slash.
+    pub(crate) fn relative_path<'p>(&self, parts: &'p Parts) -> Option<&'p str> {
+        let relative = parts.uri.path().strip_prefix(self.definition().base_path())?;
+        (relative.is_empty() || relative.starts_with('/')).then_some(relative)
+    }
+}
+
+/// The holder of an allowed key.
+///
+/// Only [`Caller::verify`] makes one. The customer API's router calls it once a request, before it looks for a
+/// route, so that nobody without a key learns which paths and methods there are; asking the engine again in
+/// the extractor would count the call twice. What handlers extract is that one answer.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    key: KeyId,
+    api: ApiContext,
+}
+
+impl Caller {
+    /// Asks the engine, as a proxy in front of any other endpoint of the api would.
+    pub(crate) fn verify(state: &ServerState, api: &ApiContext, parts: &Parts) -> Result<Self, Failure> {
+        let app = &state.app;
+        let verdict = verdict_for(app.engine(), &**app.clock(), &state.trusted_proxies, parts);
+        if verdict.api != Some(api.index) {
+            // Definitions changed between the two looks: neither holds.
+            return Err(Failure::unavailable());
+        }
+        let scope = verdict
+            .missing_scope
+            .and_then(|index| api.directory.api(api.index).scope_name(index));
+        match (verdict.decision, verdict.key) {
+            (Ok(()), Some(key)) => Ok(Self {
+                key: key.id,
+                api: api.clone(),
+            }),
+            (Ok(()), None) => Err(Failure::broken("an allowed verdict without a key")),
+            (Err(denial), _) => Err(Failure::denied(denial, scope.map(Scope::to_string))),
+        }
+    }
+
+    /// Who acts.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::Key(self.key)
+    }
+
+    /// The key that the caller holds.
+    pub(crate) fn key_id(&self) -> KeyId {
+        self.key
+    }
+
+    /// The path on the public listener of something in this api's customer API.
+    pub(crate) fn path(&self, relative: &str) -> String {
+        format!("{}{relative}", self.api.definition().base_path())
+    }
+
+    /// Whether the api answers in an envelope.
+    pub(crate) fn wants_envelope(&self) -> bool {
+        self.api.definition().errors().form == Form::Envelope
+    }
+
+    /// One thing in the api's form.
+    pub(crate) fn in_form<T>(&self, data: T) -> InForm<T> {
+        if self.wants_envelope() {
+            InForm::Envelope { success: true, data }
+        } else {
+            InForm::Bare(data)
+        }
+    }
+
+    /// A page of a list in the api's form.
+    pub(crate) fn list<T: Serialize>(
+        &self,
+        rows: Vec<T>,
+        next_cursor: Option<String>,
+        next_page: Option<&str>,
+    ) -> Result<Response, Failure> {
+        let list = if self.wants_envelope() {
+            List::in_envelope(rows, next_cursor)
+        } else {
+            List::bare(rows, next_cursor)
+        };
+        Ok(Answer::ok(&list)?.next_page(next_page)?.done())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| Failure::broken("a customer route outside of the customer router"))
+    }
+}
+
+/// The target's authority (HTTP/2), else the one `Host` line, as `verdict_for` reads it.
+fn host(parts: &Parts) -> Option<&str> {
+    if let Some(authority) = parts.uri.authority() {
+        return Some(authority.as_str());
+    }
+    let mut lines = parts.headers.get_all(HOST).iter();
+    let host = lines.next()?;
+    if lines.next().is_some() {
+        None
+    } else {
+        host.to_str().ok()
+    }
+}
+
+/// What stands in the place of a secret, however malformed: it only helps to tell which api was meant.
+fn secret_text(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, secret) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then_some(secret)
+}

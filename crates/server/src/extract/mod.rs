@@ -1,0 +1,10 @@
+//! Who calls. The extractor is the permission: a handler that takes a [`Caller`] or an [`Operator`] cannot run
+//! without one, and there is no other way to make either.
+
+mod caller;
+mod id;
+mod operator;
+
+pub(crate) use caller::{ApiContext, Caller};
+pub(crate) use id::Id;
+pub(crate) use operator::Operator;

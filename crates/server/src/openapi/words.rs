@@ -1,0 +1,172 @@
+//! Domain types as OpenAPI schemas. The domain knows nothing of OpenAPI, so their shapes are said again here; the
+//! access table's test holds every answer against them.
+#![expect(dead_code, reason = "only their schemas are used")]
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+/// What a key is for.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    Secret,
+    Restricted,
+    Ephemeral,
+}
+
+/// Where a key works. Test keys cost nothing.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Environment {
+    Test,
+    Live,
+}
+
+/// What a key is now.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum State {
+    Active,
+    Disabled,
+    Expired,
+    Revoked,
+}
+
+/// Whether an organization's keys work.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum OrganizationStatus {
+    Active,
+    Suspended,
+}
+
+/// Where, from where and for what a key may be used. All must hold. `null` restricts nothing; an empty list
+/// allows nothing.
+#[derive(ToSchema)]
+pub(crate) struct Restrictions {
+    /// Networks that the caller's address must be in.
+    #[schema(required, max_items = 50, example = json!(["203.0.113.0/24"]))]
+    ip: Option<Vec<String>>,
+    /// Hosts that the browser page must come from.
+    #[schema(required, max_items = 50, example = json!(["*.example.com"]))]
+    referrer: Option<Vec<String>>,
+    /// Endpoints that may be called.
+    #[schema(required, max_items = 50, example = json!(["GET /v1/users/*"]))]
+    endpoint: Option<Vec<String>>,
+}
+
+/// Restrictions to set. In an update, a list that is absent stays as it is and `null` lifts it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RestrictionsInput {
+    /// Networks that the caller's address must be in.
+    #[schema(max_items = 50, example = json!(["203.0.113.0/24"]))]
+    ip: Option<Vec<String>>,
+    /// Hosts that the browser page must come from.
+    #[schema(max_items = 50, example = json!(["*.example.com"]))]
+    referrer: Option<Vec<String>>,
+    /// Endpoints that may be called.
+    #[schema(max_items = 50, example = json!(["GET /v1/users/*"]))]
+    endpoint: Option<Vec<String>>,
+}
+
+/// One sort of key of an api.
+#[derive(ToSchema)]
+pub(crate) struct Format {
+    /// The public head of the secret.
+    prefix: String,
+    kind: Kind,
+    environment: Environment,
+    /// The characters of the random part.
+    alphabet: Alphabet,
+    /// The length of the random part, checksum included.
+    length: u32,
+    /// How a mistyped secret is recognised.
+    #[schema(nullable = false)]
+    checksum: Option<Checksum>,
+    /// Whether it is taken when a caller names neither kind nor prefix.
+    default: bool,
+    /// The life of a key when the caller names none.
+    #[schema(nullable = false)]
+    default_ttl_seconds: Option<i64>,
+    /// The longest life that a caller may ask for.
+    #[schema(nullable = false)]
+    max_ttl_seconds: Option<i64>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Alphabet {
+    Base62,
+    Base32,
+    Hex,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Checksum {
+    Crc32,
+}
+
+/// A named permission.
+#[derive(ToSchema)]
+pub(crate) struct Scope {
+    #[schema(example = "evaluate")]
+    name: String,
+    /// What it permits, for people.
+    description: String,
+}
+
+/// An endpoint and what it takes to call it.
+#[expect(clippy::struct_field_names, reason = "the wire's names")]
+#[derive(ToSchema)]
+pub(crate) struct Endpoint {
+    #[schema(example = "POST /api/v1/evaluate")]
+    endpoint: String,
+    /// The scope that a key must hold.
+    scope: String,
+    /// The only environment that may call it, when it is not for both.
+    #[schema(nullable = false)]
+    environment: Option<Environment>,
+}
+
+/// An error in an api's own envelope.
+#[derive(ToSchema)]
+pub(crate) struct EnvelopeError {
+    /// `false`.
+    success: bool,
+    error: EnvelopeErrorDetails,
+}
+
+/// What went wrong.
+#[derive(ToSchema)]
+pub(crate) struct EnvelopeErrorDetails {
+    /// For programs; an api may have codes of its own.
+    #[schema(example = "invalid_request")]
+    code: String,
+    /// For people.
+    message: String,
+    /// The HTTP status again.
+    status: u16,
+    /// The part of the request that is wrong.
+    #[schema(nullable = false)]
+    field: Option<String>,
+}
+
+/// An error as RFC 9457 has it.
+#[derive(ToSchema)]
+pub(crate) struct Problem {
+    #[schema(example = "about:blank")]
+    r#type: String,
+    title: String,
+    /// The HTTP status again.
+    status: u16,
+    /// For people.
+    detail: String,
+    /// For programs; an api may have codes of its own.
+    #[schema(example = "invalid_request")]
+    code: String,
+    /// The part of the request that is wrong.
+    #[schema(nullable = false)]
+    field: Option<String>,
+}

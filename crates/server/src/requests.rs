@@ -1,0 +1,428 @@
+//! What callers send: bodies and query parameters of the customer and the admin API.
+
+#![expect(clippy::option_option, reason = "absent, null and a value are three things")]
+
+use std::fmt::Write as _;
+
+use claviger_app::{CreateKey, KeyFilter, KeyPlace, Lifetime, PageRequest, UpdateKey, UsageQuery};
+use claviger_domain::address::IpRule;
+use claviger_domain::endpoint::EndpointPattern;
+use claviger_domain::id::{KeyId, OrganizationId};
+use claviger_domain::key::{ApiName, Environment, Kind, Metadata, Name, State};
+use claviger_domain::limits;
+use claviger_domain::organization::OrganizationStatus;
+use claviger_domain::referrer::ReferrerRule;
+use claviger_domain::restriction::Restrictions;
+use claviger_domain::scope::Scopes;
+use claviger_domain::time::Timestamp;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::error::Failure;
+use crate::json::{not_null, object, present};
+use crate::openapi::words;
+use crate::query::{FromQuery, Parameters};
+
+/// A new key.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct CreateKeyBody {
+    /// The name that people see.
+    #[schema(value_type = String, min_length = 1, max_length = 100, example = "Production server")]
+    name: Name,
+    /// The format, by its kind.
+    #[schema(value_type = Option<words::Kind>)]
+    kind: Option<Kind>,
+    /// The format, by its environment. Left out, the api's default; for a test key, `test`.
+    #[schema(value_type = Option<words::Environment>)]
+    environment: Option<Environment>,
+    /// The format, by its prefix.
+    prefix: Option<String>,
+    /// What it may do. Secret keys get `["*"]`, ephemeral keys what their parent has; restricted keys must say.
+    #[schema(value_type = Option<Vec<String>>)]
+    scopes: Option<Scopes>,
+    /// Where, from where and for what it may be used. What is left open is as restricted as the key in hand.
+    #[schema(value_type = words::RestrictionsInput)]
+    #[serde(default, deserialize_with = "object")]
+    restrictions: Restrictions,
+    /// Says that a network of all addresses is meant.
+    #[serde(default)]
+    allow_any_ip: bool,
+    /// When it dies by itself.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// How long it lives from now, instead of `expires_at`.
+    #[schema(minimum = 1)]
+    ttl_seconds: Option<i64>,
+    /// What the holder keeps beside it: at most 4096 bytes of JSON.
+    #[schema(value_type = Object)]
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+/// A new key in an organization.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct AdminCreateKeyBody {
+    /// The organization that it will be of.
+    #[schema(value_type = String)]
+    organization: OrganizationId,
+    /// The api that it opens.
+    #[schema(value_type = String, example = "tork")]
+    api: ApiName,
+    /// The key that an ephemeral key is made with.
+    #[schema(value_type = Option<String>)]
+    parent_id: Option<KeyId>,
+    /// The name that people see.
+    #[schema(value_type = String, min_length = 1, max_length = 100, example = "Production server")]
+    name: Name,
+    /// The format, by its kind.
+    #[schema(value_type = Option<words::Kind>)]
+    kind: Option<Kind>,
+    /// The format, by its environment. Left out, the api's default.
+    #[schema(value_type = Option<words::Environment>)]
+    environment: Option<Environment>,
+    /// The format, by its prefix.
+    prefix: Option<String>,
+    /// What it may do. Secret keys get `["*"]`, ephemeral keys what their parent has; restricted keys must say.
+    #[schema(value_type = Option<Vec<String>>)]
+    scopes: Option<Scopes>,
+    /// Where, from where and for what it may be used.
+    #[schema(value_type = words::RestrictionsInput)]
+    #[serde(default, deserialize_with = "object")]
+    restrictions: Restrictions,
+    /// Says that a network of all addresses is meant.
+    #[serde(default)]
+    allow_any_ip: bool,
+    /// When it dies by itself.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// How long it lives from now, instead of `expires_at`.
+    #[schema(minimum = 1)]
+    ttl_seconds: Option<i64>,
+    /// What the holder keeps beside it: at most 4096 bytes of JSON.
+    #[schema(value_type = Object)]
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+impl TryFrom<CreateKeyBody> for CreateKey {
+    type Error = Failure;
+
+    fn try_from(body: CreateKeyBody) -> Result<Self, Failure> {
+        Ok(Self {
+            name: body.name,
+            prefix: body.prefix,
+            kind: body.kind,
+            environment: body.environment,
+            scopes: body.scopes,
+            restrictions: body.restrictions,
+            allow_any_ip: body.allow_any_ip,
+            lifetime: lifetime(body.expires_at, body.ttl_seconds)?,
+            metadata: body.metadata,
+            parent_id: None,
+        })
+    }
+}
+
+impl TryFrom<AdminCreateKeyBody> for (KeyPlace, CreateKey) {
+    type Error = Failure;
+
+    fn try_from(body: AdminCreateKeyBody) -> Result<Self, Failure> {
+        let place = KeyPlace {
+            organization: Some(body.organization),
+            api: Some(body.api),
+        };
+        let input = CreateKey {
+            name: body.name,
+            prefix: body.prefix,
+            kind: body.kind,
+            environment: body.environment,
+            scopes: body.scopes,
+            restrictions: body.restrictions,
+            allow_any_ip: body.allow_any_ip,
+            lifetime: lifetime(body.expires_at, body.ttl_seconds)?,
+            metadata: body.metadata,
+            parent_id: body.parent_id,
+        };
+        Ok((place, input))
+    }
+}
+
+fn lifetime(expires_at: Option<Timestamp>, ttl_seconds: Option<i64>) -> Result<Option<Lifetime>, Failure> {
+    match (expires_at, ttl_seconds) {
+        (Some(_), Some(_)) => Err(Failure::invalid_field("ttl_seconds", "send either this or expires_at")),
+        (Some(at), None) => Ok(Some(Lifetime::ExpiresAt(at))),
+        (None, Some(seconds)) => Ok(Some(Lifetime::TtlSeconds(seconds))),
+        (None, None) => Ok(None),
+    }
+}
+
+/// What to change of a key. What is absent stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct UpdateKeyBody {
+    /// The name that people see.
+    #[schema(value_type = String, min_length = 1, max_length = 100, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    name: Option<Name>,
+    /// What it may do, replaced as a whole.
+    #[schema(value_type = Vec<String>, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    scopes: Option<Scopes>,
+    /// The lists to replace or lift.
+    #[schema(value_type = words::RestrictionsInput, required = false)]
+    #[serde(default, deserialize_with = "object")]
+    restrictions: UpdateRestrictions,
+    /// Says that a network of all addresses is meant.
+    #[serde(default)]
+    allow_any_ip: bool,
+    /// When it dies by itself; `null` is never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "present")]
+    expires_at: Option<Option<Timestamp>>,
+    /// What the holder keeps beside it, replaced as a whole.
+    #[schema(value_type = Object, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    metadata: Option<Metadata>,
+}
+
+/// The restrictions to change: an absent list stays, `null` lifts.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct UpdateRestrictions {
+    #[serde(default, deserialize_with = "present")]
+    ip: Option<Option<Vec<IpRule>>>,
+    #[serde(default, deserialize_with = "present")]
+    referrer: Option<Option<Vec<ReferrerRule>>>,
+    #[serde(default, deserialize_with = "present")]
+    endpoint: Option<Option<Vec<EndpointPattern>>>,
+}
+
+impl From<UpdateKeyBody> for UpdateKey {
+    fn from(body: UpdateKeyBody) -> Self {
+        Self {
+            name: body.name,
+            scopes: body.scopes,
+            ip: body.restrictions.ip,
+            referrer: body.restrictions.referrer,
+            endpoint: body.restrictions.endpoint,
+            allow_any_ip: body.allow_any_ip,
+            expires_at: body.expires_at,
+            metadata: body.metadata,
+        }
+    }
+}
+
+/// How to rotate. No body at all is an overlap of zero.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct RotateKeyBody {
+    /// For how long the old secret goes on working; 0 ends it at once.
+    #[schema(minimum = 0, maximum = 604_800, default = 0)]
+    #[serde(default)]
+    pub(crate) overlap_seconds: i64,
+}
+
+/// Which keys to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document's side of KeyList")]
+pub(crate) struct KeyListParameters {
+    /// Only keys in this state.
+    #[param(value_type = Option<words::State>)]
+    state: Option<State>,
+    /// Only keys of this kind.
+    #[param(value_type = Option<words::Kind>)]
+    kind: Option<Kind>,
+    /// Only keys of this environment.
+    #[param(value_type = Option<words::Environment>)]
+    environment: Option<Environment>,
+    /// Most rows of a page.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Which keys of the deployment to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document's side of AdminKeyList")]
+pub(crate) struct AdminKeyListParameters {
+    /// Only keys of this organization.
+    organization: Option<String>,
+    /// Only keys of this api.
+    api: Option<String>,
+    /// Only keys that were made with this key.
+    parent_id: Option<String>,
+}
+
+/// A filter and a page of keys.
+pub(crate) struct KeyList {
+    pub(crate) filter: KeyFilter,
+    pub(crate) page: PageRequest<KeyId>,
+}
+
+impl FromQuery for KeyList {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
+        let filter = KeyFilter {
+            state: parameters.take("state")?,
+            kind: parameters.take("kind")?,
+            environment: parameters.take("environment")?,
+            ..KeyFilter::default()
+        };
+        Ok(Self {
+            filter,
+            page: page(parameters)?,
+        })
+    }
+}
+
+impl KeyList {
+    /// Path and query of the page after the one that ends with this key.
+    pub(crate) fn next_page(&self, path: &str, cursor: &str) -> String {
+        // Ids, names of apis and words need no encoding.
+        let filter = &self.filter;
+        let mut next = format!("{path}?limit={}&cursor={cursor}", self.page.limit);
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                // Writing to a String does not fail.
+                let _ = write!(next, "&{name}={value}");
+            }
+        };
+        add("organization", filter.organization.map(|id| id.to_string()));
+        add("api", filter.api.as_ref().map(ApiName::to_string));
+        add("parent_id", filter.parent_id.map(|id| id.to_string()));
+        add("state", filter.state.map(|state| state.to_string()));
+        add("kind", filter.kind.map(|kind| kind.to_string()));
+        add(
+            "environment",
+            filter.environment.map(|environment| environment.to_string()),
+        );
+        next
+    }
+}
+
+/// Like [`KeyList`], over all organizations and apis.
+pub(crate) struct AdminKeyList(pub(crate) KeyList);
+
+impl FromQuery for AdminKeyList {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
+        let mut list = KeyList::from_query(parameters)?;
+        list.filter.organization = parameters.take("organization")?;
+        list.filter.api = parameters.take("api")?;
+        list.filter.parent_id = parameters.take("parent_id")?;
+        Ok(Self(list))
+    }
+}
+
+/// Which page of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document's side of OrganizationList")]
+pub(crate) struct PageParameters {
+    /// Most rows of a page.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page of organizations.
+pub(crate) struct OrganizationList(pub(crate) PageRequest<OrganizationId>);
+
+impl FromQuery for OrganizationList {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
+        page(parameters).map(Self)
+    }
+}
+
+fn page<C: std::str::FromStr<Err: std::fmt::Display>>(parameters: &mut Parameters) -> Result<PageRequest<C>, Failure> {
+    let limit = parameters.take("limit")?.unwrap_or(limits::PAGE_ROWS_DEFAULT);
+    if !(1..=limits::PAGE_ROWS_MAX).contains(&limit) {
+        let message = format!("must be from 1 to {}", limits::PAGE_ROWS_MAX);
+        return Err(Failure::invalid_field("limit", &message));
+    }
+    Ok(PageRequest {
+        after: parameters.take("cursor")?,
+        limit,
+    })
+}
+
+/// Why a key is revoked.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RevokeQuery {
+    /// For the record, in the caller's words.
+    #[param(min_length = 1, max_length = 200)]
+    pub(crate) reason: Option<String>,
+}
+
+impl FromQuery for RevokeQuery {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
+        Ok(Self {
+            reason: parameters.take_text("reason")?,
+        })
+    }
+}
+
+/// Whose usage.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document's side of UsageQuery")]
+pub(crate) struct UsageParameters {
+    /// The organization.
+    organization: String,
+    /// The api.
+    api: String,
+}
+
+impl FromQuery for UsageQuery {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
+        Ok(Self {
+            organization: parameters.take("organization")?,
+            api: parameters.take("api")?,
+        })
+    }
+}
+
+/// Whether only to look.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ApplyQuery {
+    /// `true` shows the differences and changes nothing.
+    #[param(default = false)]
+    pub(crate) dry_run: Option<bool>,
+}
+
+impl FromQuery for ApplyQuery {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
+        Ok(Self {
+            dry_run: parameters.take("dry_run")?,
+        })
+    }
+}
+
+/// A new thing that has only a name.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct NameBody {
+    /// The name that people see.
+    #[schema(value_type = String, min_length = 1, max_length = 100)]
+    pub(crate) name: Name,
+}
+
+/// What to change of an organization. What is absent stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct UpdateOrganizationBody {
+    /// The name that people see.
+    #[schema(value_type = String, min_length = 1, max_length = 100, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    pub(crate) name: Option<Name>,
+    /// Whether its keys work.
+    #[schema(value_type = words::OrganizationStatus, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    pub(crate) status: Option<OrganizationStatus>,
+}

@@ -1,0 +1,232 @@
+//! `/admin/v1/keys`: keys of any organization, on behalf of it.
+
+use axum::extract::State;
+use axum::response::Response;
+use claviger_app::{Actor, CreateKey, KeyPlace, KeyRow, Mutated, UpdateKey};
+use claviger_domain::id::KeyId;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::ServerState;
+use crate::answer::Answer;
+use crate::error::Failure;
+use crate::extract::{Id, Operator};
+use crate::json::{Json, OptionalJson};
+use crate::precondition::IfMatch;
+use crate::query::{Nothing, Query};
+use crate::requests::{
+    AdminCreateKeyBody, AdminKeyList, AdminKeyListParameters, KeyListParameters, RevokeQuery, RotateKeyBody,
+    UpdateKeyBody,
+};
+use crate::views::{AdminKeyView, IssuedAdminKey, List};
+
+const PATH: &str = "/admin/v1/keys";
+
+pub(crate) fn router() -> OpenApiRouter<ServerState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, update, revoke))
+        .routes(routes!(rotate))
+        .routes(routes!(disable))
+        .routes(routes!(enable))
+}
+
+/// List keys.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/keys",
+    operation_id = "adminListKeys",
+    tag = "Keys",
+    params(AdminKeyListParameters, KeyListParameters),
+    responses((
+        status = 200,
+        description = "A page of keys, newest first.",
+        body = List<AdminKeyView>,
+        headers(("Link" = String, description = "The next page, with `rel=\"next\"`, if there is one."))
+    ))
+)]
+async fn list(
+    _: Operator,
+    State(state): State<ServerState>,
+    Query(AdminKeyList(list)): Query<AdminKeyList>,
+) -> Result<Response, Failure> {
+    let page = state
+        .app
+        .list_keys(&Actor::Operator, list.filter.clone(), list.page)
+        .await?;
+    let now = state.app.now();
+    let next = page.rows.last().filter(|_| page.more).map(|row| row.key.id.to_string());
+    let next_page = next.as_deref().map(|cursor| list.next_page(PATH, cursor));
+    let rows = page.rows.iter().map(|row| AdminKeyView::of(row, now)).collect();
+    Ok(Answer::ok(&List::bare(rows, next))?
+        .next_page(next_page.as_deref())?
+        .done())
+}
+
+/// Create a key for an organization.
+///
+/// The secret is in the answer and can never be read again.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/keys",
+    operation_id = "adminCreateKey",
+    tag = "Keys",
+    request_body = AdminCreateKeyBody,
+    responses((status = 201, description = "The key and its secret.", body = IssuedAdminKey))
+)]
+async fn create(
+    _: Operator,
+    State(state): State<ServerState>,
+    Query(Nothing): Query<Nothing>,
+    Json(body): Json<AdminCreateKeyBody>,
+) -> Result<Response, Failure> {
+    let (place, input): (KeyPlace, CreateKey) = body.try_into()?;
+    let issued = state.app.create_key(&Actor::Operator, place, input).await?;
+    let location = format!("{PATH}/{}", issued.row.key.id);
+    let (etag, revision) = (issued.row.revision, issued.revision);
+    let key = IssuedAdminKey::of(issued, state.app.now());
+    Ok(Answer::created(&location, &key)?.etag(etag)?.revision(revision).done())
+}
+
+/// Show a key.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/keys/{id}",
+    operation_id = "adminShowKey",
+    tag = "Keys",
+    params(("id" = String, Path, description = "The key's id.")),
+    responses((status = 200, description = "The key.", body = AdminKeyView))
+)]
+async fn show(
+    _: Operator,
+    State(state): State<ServerState>,
+    Id(id): Id<KeyId>,
+    Query(Nothing): Query<Nothing>,
+) -> Result<Response, Failure> {
+    let row = state.app.find_key(&Actor::Operator, id).await?;
+    Ok(Answer::ok(&AdminKeyView::of(&row, state.app.now()))?
+        .etag(row.revision)?
+        .done())
+}
+
+/// Change a key.
+#[utoipa::path(
+    patch,
+    path = "/admin/v1/keys/{id}",
+    operation_id = "adminUpdateKey",
+    tag = "Keys",
+    params(("id" = String, Path, description = "The key's id.")),
+    request_body = UpdateKeyBody,
+    responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
+)]
+async fn update(
+    _: Operator,
+    State(state): State<ServerState>,
+    Id(id): Id<KeyId>,
+    Query(Nothing): Query<Nothing>,
+    if_match: IfMatch,
+    Json(body): Json<UpdateKeyBody>,
+) -> Result<Response, Failure> {
+    let (app, input) = (&state.app, UpdateKey::from(body));
+    let mutation = |revision| app.update_key(&Actor::Operator, id, input.clone(), revision);
+    mutated(&state, &if_match.attempt(mutation).await?)
+}
+
+/// Revoke a key.
+///
+/// When this has answered, the key is accepted nowhere, and never will be again. Doing it again changes nothing.
+#[utoipa::path(
+    delete,
+    path = "/admin/v1/keys/{id}",
+    operation_id = "adminRevokeKey",
+    tag = "Keys",
+    params(("id" = String, Path, description = "The key's id."), RevokeQuery),
+    responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
+)]
+async fn revoke(
+    _: Operator,
+    State(state): State<ServerState>,
+    Id(id): Id<KeyId>,
+    Query(query): Query<RevokeQuery>,
+    if_match: IfMatch,
+) -> Result<Response, Failure> {
+    let (app, reason) = (&state.app, query.reason);
+    let mutation = |revision| app.revoke_key(&Actor::Operator, id, reason.clone(), revision);
+    mutated(&state, &if_match.attempt(mutation).await?)
+}
+
+/// Rotate a key.
+///
+/// The new secret is in the answer and can never be read again. The old one works on for `overlap_seconds`.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/keys/{id}/rotate",
+    operation_id = "adminRotateKey",
+    tag = "Keys",
+    params(("id" = String, Path, description = "The key's id.")),
+    request_body = RotateKeyBody,
+    responses((status = 200, description = "The key and its new secret.", body = IssuedAdminKey))
+)]
+async fn rotate(
+    _: Operator,
+    State(state): State<ServerState>,
+    Id(id): Id<KeyId>,
+    Query(Nothing): Query<Nothing>,
+    if_match: IfMatch,
+    OptionalJson(body): OptionalJson<RotateKeyBody>,
+) -> Result<Response, Failure> {
+    let app = &state.app;
+    let mutation = |revision| app.rotate_key(&Actor::Operator, id, body.overlap_seconds, revision);
+    let issued = if_match.attempt(mutation).await?;
+    let (etag, revision) = (issued.row.revision, issued.revision);
+    let key = IssuedAdminKey::of(issued, app.now());
+    Ok(Answer::ok(&key)?.etag(etag)?.revision(revision).done())
+}
+
+/// Disable a key.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/keys/{id}/disable",
+    operation_id = "adminDisableKey",
+    tag = "Keys",
+    params(("id" = String, Path, description = "The key's id.")),
+    responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
+)]
+async fn disable(
+    _: Operator,
+    State(state): State<ServerState>,
+    Id(id): Id<KeyId>,
+    Query(Nothing): Query<Nothing>,
+    if_match: IfMatch,
+) -> Result<Response, Failure> {
+    let mutation = |revision| state.app.disable_key(&Actor::Operator, id, revision);
+    mutated(&state, &if_match.attempt(mutation).await?)
+}
+
+/// Enable a disabled key.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/keys/{id}/enable",
+    operation_id = "adminEnableKey",
+    tag = "Keys",
+    params(("id" = String, Path, description = "The key's id.")),
+    responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
+)]
+async fn enable(
+    _: Operator,
+    State(state): State<ServerState>,
+    Id(id): Id<KeyId>,
+    Query(Nothing): Query<Nothing>,
+    if_match: IfMatch,
+) -> Result<Response, Failure> {
+    let mutation = |revision| state.app.enable_key(&Actor::Operator, id, revision);
+    mutated(&state, &if_match.attempt(mutation).await?)
+}
+
+fn mutated(state: &ServerState, mutated: &Mutated<KeyRow>) -> Result<Response, Failure> {
+    let view = AdminKeyView::of(&mutated.value, state.app.now());
+    Ok(Answer::ok(&view)?
+        .etag(mutated.value.revision)?
+        .revision(mutated.revision)
+        .done())
+}

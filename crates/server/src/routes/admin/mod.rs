@@ -1,0 +1,23 @@
+//! `/admin/v1`: what the operator does, on the internal listener and the unix socket.
+
+mod admin_tokens;
+mod apis;
+mod keys;
+mod organizations;
+mod usage;
+mod verifiers;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::ServerState;
+
+/// The routes.
+pub(crate) fn router() -> OpenApiRouter<ServerState> {
+    OpenApiRouter::new()
+        .merge(apis::router())
+        .merge(organizations::router())
+        .merge(keys::router())
+        .merge(usage::router())
+        .merge(verifiers::router())
+        .merge(admin_tokens::router())
+}

@@ -1,0 +1,85 @@
+//! `/admin/v1/verifiers`
+
+use axum::extract::State;
+use axum::response::Response;
+use claviger_domain::id::VerifierId;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::ServerState;
+use crate::answer::Answer;
+use crate::error::Failure;
+use crate::extract::{Id, Operator};
+use crate::json::Json;
+use crate::query::{Nothing, Query};
+use crate::requests::NameBody;
+use crate::views::{IssuedToken, List, VerifierView};
+
+pub(crate) fn router() -> OpenApiRouter<ServerState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(revoke))
+}
+
+/// List the verifiers, newest first, the revoked ones too.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/verifiers",
+    operation_id = "adminListVerifiers",
+    tag = "Credentials",
+    responses((status = 200, description = "Every verifier.", body = List<VerifierView>))
+)]
+async fn list(
+    _: Operator,
+    State(state): State<ServerState>,
+    Query(Nothing): Query<Nothing>,
+) -> Result<Response, Failure> {
+    let found = state.app.list_verifiers().await?;
+    Ok(Answer::ok(&List::bare(found.into_iter().map(VerifierView::from).collect(), None))?.done())
+}
+
+/// Create a verifier.
+///
+/// Its token is in the answer and can never be read again.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/verifiers",
+    operation_id = "adminCreateVerifier",
+    tag = "Credentials",
+    request_body = NameBody,
+    responses((status = 201, description = "The verifier and its token.", body = IssuedToken<VerifierView>))
+)]
+async fn create(
+    _: Operator,
+    State(state): State<ServerState>,
+    Query(Nothing): Query<Nothing>,
+    Json(body): Json<NameBody>,
+) -> Result<Response, Failure> {
+    let (created, token) = state.app.create_verifier(body.name).await?;
+    let location = format!("/admin/v1/verifiers/{}", created.value.id);
+    let view = IssuedToken::of(VerifierView::from(created.value), token);
+    Ok(Answer::created(&location, &view)?.revision(created.revision).done())
+}
+
+/// Revoke a verifier.
+///
+/// Doing it again changes nothing.
+#[utoipa::path(
+    delete,
+    path = "/admin/v1/verifiers/{id}",
+    operation_id = "adminRevokeVerifier",
+    tag = "Credentials",
+    params(("id" = String, Path, description = "The verifier's id.")),
+    responses((status = 200, description = "The verifier as it is now.", body = VerifierView))
+)]
+async fn revoke(
+    _: Operator,
+    State(state): State<ServerState>,
+    Id(id): Id<VerifierId>,
+    Query(Nothing): Query<Nothing>,
+) -> Result<Response, Failure> {
+    let revoked = state.app.revoke_verifier(id).await?;
+    Ok(Answer::ok(&VerifierView::from(revoked.value))?
+        .revision(revoked.revision)
+        .done())
+}

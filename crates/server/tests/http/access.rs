@@ -1,0 +1,292 @@
+//! Who may do what: every operation of the API document × every kind of caller.
+//!
+//! An operation without a row fails, and so does a row without an operation.
+
+use std::collections::BTreeSet;
+
+use claviger_app::CreateKey;
+use claviger_domain::definition::{API_KEYS_READ, API_KEYS_WRITE, USAGE_READ};
+use claviger_domain::key::{Environment, Kind};
+use claviger_domain::peer::Peer;
+use claviger_gate::Verify;
+use serde_json::{Value, json};
+
+use crate::deployment::{Deployment, blank, restricted};
+use crate::document::{self, operations};
+use crate::wire::{Call, Listener, Reply};
+
+/// The callers:
+/// - `none` presents nothing, `garbage` something that was never issued;
+/// - `other` is a full key of another organization, `full` one of this organization;
+/// - `noscope` is a restricted key with every scope but the one needed, `scope` one with only that;
+/// - `ephemeral` is made with a full key, `test` is a full key for the test environment;
+/// - `admin` presents an admin token, `socket` comes in by the unix socket and presents nothing.
+///
+/// The key that an operation is about is live, restricted to the scope `api_keys:write`, and does not expire.
+/// An ephemeral key cannot touch it (it would outlive its maker), a test key does not see it.
+const TABLE: &str = "
+    operation                none garbage other full noscope scope ephemeral test admin socket
+    listApiKeys              401  401     200   200  403     200   200       200  401   401
+    createApiKey             401  401     201   201  403     201   403       201  401   401
+    showApiKey               401  401     404   200  403     200   200       404  401   401
+    updateApiKey             401  401     404   200  403     200   403       404  401   401
+    revokeApiKey             401  401     404   200  403     200   403       404  401   401
+    rotateApiKey             401  401     404   200  403     200   403       404  401   401
+    disableApiKey            401  401     404   200  403     200   403       404  401   401
+    enableApiKey             401  401     404   200  403     200   403       404  401   401
+    showUsage                401  401     200   200  403     200   200       200  401   401
+    adminListApis            401  401     401   401  401     401   401       401  200   200
+    adminShowApi             401  401     401   401  401     401   401       401  200   200
+    adminApplyApi            401  401     401   401  401     401   401       401  200   200
+    adminListOrganizations   401  401     401   401  401     401   401       401  200   200
+    adminCreateOrganization  401  401     401   401  401     401   401       401  201   201
+    adminShowOrganization    401  401     401   401  401     401   401       401  200   200
+    adminUpdateOrganization  401  401     401   401  401     401   401       401  200   200
+    adminListKeys            401  401     401   401  401     401   401       401  200   200
+    adminCreateKey           401  401     401   401  401     401   401       401  201   201
+    adminShowKey             401  401     401   401  401     401   401       401  200   200
+    adminUpdateKey           401  401     401   401  401     401   401       401  200   200
+    adminRevokeKey           401  401     401   401  401     401   401       401  200   200
+    adminRotateKey           401  401     401   401  401     401   401       401  200   200
+    adminDisableKey          401  401     401   401  401     401   401       401  200   200
+    adminEnableKey           401  401     401   401  401     401   401       401  200   200
+    adminShowUsage           401  401     401   401  401     401   401       401  200   200
+    adminListVerifiers       401  401     401   401  401     401   401       401  200   200
+    adminCreateVerifier      401  401     401   401  401     401   401       401  201   201
+    adminRevokeVerifier      401  401     401   401  401     401   401       401  200   200
+    adminListAdminTokens     401  401     401   401  401     401   401       401  200   200
+    adminCreateAdminToken    401  401     401   401  401     401   401       401  201   201
+    adminRevokeAdminToken    401  401     401   401  401     401   401       401  200   200
+    verify                   401  401     401   401  401     401   401       401  401   200
+    health                   200  200     200   200  200     200   200       200  200   200
+    readiness                200  200     200   200  200     200   200       200  200   200
+    metrics                  200  200     200   200  200     200   200       200  200   200
+    openapi                  200  200     200   200  200     200   200       200  200   200
+";
+
+struct Row {
+    operation: String,
+    method: String,
+    path: String,
+    expected: Vec<(String, u16)>,
+}
+
+/// The table, together with the document.
+fn rows() -> Vec<Row> {
+    let mut lines = TABLE
+        .lines()
+        .map(str::split_whitespace)
+        .filter(|line| line.clone().next().is_some());
+    let callers: Vec<&str> = lines.next().unwrap().skip(1).collect();
+    let operations = operations();
+    let row = |mut line: std::str::SplitWhitespace<'static>| {
+        let name = line.next().unwrap();
+        let found = operations.iter().find(|(id, ..)| id == name);
+        let (_, method, path) = found.unwrap_or_else(|| panic!("{name} is no operation of the document"));
+        let statuses: Vec<u16> = line.map(|status| status.parse().unwrap()).collect();
+        assert_eq!(statuses.len(), callers.len(), "{name}");
+        let expected = callers
+            .iter()
+            .map(|caller| (*caller).to_owned())
+            .zip(statuses)
+            .collect();
+        Row {
+            operation: name.to_owned(),
+            method: method.clone(),
+            path: path.clone(),
+            expected,
+        }
+    };
+    lines.map(row).collect()
+}
+
+#[test]
+fn every_operation_has_a_row() {
+    let rows: Vec<String> = rows().into_iter().map(|row| row.operation).collect();
+    let unique: BTreeSet<String> = rows.iter().cloned().collect();
+    assert_eq!(unique.len(), rows.len(), "an operation has two rows");
+    let operations: BTreeSet<String> = operations().into_iter().map(|(id, ..)| id).collect();
+    let missing: Vec<_> = operations.difference(&unique).collect();
+    assert!(missing.is_empty(), "operations without a row: {missing:?}");
+}
+
+#[tokio::test]
+async fn every_caller_gets_what_the_table_says() {
+    let mut wrong = Vec::new();
+    let deployment = Deployment::start().await;
+    for row in rows() {
+        for (caller, expected) in &row.expected {
+            let reply = attempt(&deployment, &row, caller).await;
+            if reply.status != *expected {
+                wrong.push(format!("{} {caller}: {expected} expected, {reply:?}", row.operation));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A caller that may not is told so before anything else of the request is looked at.
+#[tokio::test]
+async fn a_bad_request_of_somebody_who_may_not_is_still_refused_for_that() {
+    let deployment = Deployment::start().await;
+    for row in rows().into_iter().filter(|row| row.operation != "verify") {
+        for (caller, expected) in row.expected.iter().filter(|(_, status)| *status == 401) {
+            let call = call(&deployment, &row, caller).await;
+            let reply = call
+                .header("if-match", "nonsense")
+                .header("content-type", "text/html")
+                .raw("{")
+                .send()
+                .await;
+            assert_eq!(reply.status, *expected, "{} {caller}: {reply:?}", row.operation);
+        }
+    }
+}
+
+async fn attempt(deployment: &Deployment, row: &Row, caller: &str) -> Reply {
+    let call = call(deployment, row, caller).await;
+    let call = match body(deployment, row) {
+        Some(Value::String(text)) => call.body("application/toml", text),
+        Some(body) => call.json(&body),
+        None => call,
+    };
+    if row.operation != "verify" {
+        return call.send().await;
+    }
+    // Served by the gate, in front of the routers of this crate.
+    let (_, request) = call.request();
+    let gate = Verify::new(deployment.app.engine().clone(), deployment.app.clock().clone());
+    let peer = *request.extensions().get::<Peer>().unwrap();
+    let reply = Reply::read(gate.answer(peer, request).await).await;
+    document::check(Listener::Internal, "POST /v1/verify", &reply);
+    reply
+}
+
+/// The operation's request by the caller, about things that are there, without a body.
+async fn call(deployment: &Deployment, row: &Row, caller: &str) -> Call {
+    let is_customer = deployment_serves_publicly(&row.path);
+    let target = target(deployment, row).await;
+    let call = if is_customer {
+        deployment.public(&format!("{} /v1{target}", row.method))
+    } else {
+        deployment.internal(&format!("{} {target}", row.method))
+    };
+    let needed = needed_scope(&row.operation);
+    let secret = match caller {
+        "none" => return call,
+        "socket" => return call.peer(Some(Peer::Socket)),
+        "garbage" => "pl_slive_0123456789abcdefghijklmnopqrstuv".to_owned(),
+        "other" => deployment.create(deployment.theirs, blank()).await.secret,
+        "full" => deployment.full().await.secret,
+        "noscope" => {
+            let scopes = [API_KEYS_READ, API_KEYS_WRITE, USAGE_READ, "things:read"];
+            let others: Vec<&str> = scopes.into_iter().filter(|scope| *scope != needed).collect();
+            deployment.restricted(&others).await.secret
+        }
+        "scope" => deployment.restricted(&[needed]).await.secret,
+        "ephemeral" => {
+            let parent_id = Some(deployment.full().await.id);
+            deployment
+                .create(
+                    deployment.mine,
+                    CreateKey {
+                        kind: Some(Kind::Ephemeral),
+                        parent_id,
+                        ..blank()
+                    },
+                )
+                .await
+                .secret
+        }
+        "test" => {
+            let input = CreateKey {
+                environment: Some(Environment::Test),
+                ..blank()
+            };
+            deployment.create(deployment.mine, input).await.secret
+        }
+        "admin" => deployment.admin_token().await,
+        other => panic!("{other} is no kind of caller"),
+    };
+    call.bearer(&secret)
+}
+
+fn deployment_serves_publicly(path: &str) -> bool {
+    path.starts_with("/api-keys") || path.starts_with("/account")
+}
+
+/// The scope that the customer API asks for; elsewhere scopes mean nothing.
+fn needed_scope(operation: &str) -> &'static str {
+    match operation {
+        "listApiKeys" | "showApiKey" => API_KEYS_READ,
+        "showUsage" => USAGE_READ,
+        _ => API_KEYS_WRITE,
+    }
+}
+
+/// The operation's path, with a fresh thing for its id, and the query that it cannot do without.
+async fn target(deployment: &Deployment, row: &Row) -> String {
+    let path = row.path.replace(
+        "{name}",
+        if row.operation == "adminApplyApi" {
+            "fresh"
+        } else {
+            "plain"
+        },
+    );
+    let id = match path.as_str() {
+        _ if path.contains("keys/{id}") => deployment
+            .create(deployment.mine, restricted(&[API_KEYS_WRITE]))
+            .await
+            .id
+            .to_string(),
+        _ if path.contains("organizations/{id}") => deployment.mine.to_string(),
+        _ if path.contains("verifiers/{id}") => deployment
+            .app
+            .create_verifier("gone".parse().unwrap())
+            .await
+            .unwrap()
+            .0
+            .value
+            .id
+            .to_string(),
+        _ if path.contains("admin-tokens/{id}") => deployment
+            .app
+            .create_admin_token("gone".parse().unwrap())
+            .await
+            .unwrap()
+            .0
+            .value
+            .id
+            .to_string(),
+        _ => String::new(),
+    };
+    let path = path.replace("{id}", &id);
+    match row.operation.as_str() {
+        "adminShowUsage" => format!("{path}?organization={}&api=plain", deployment.mine),
+        "adminApplyApi" => format!("{path}?dry_run=true"),
+        _ => path,
+    }
+}
+
+fn body(deployment: &Deployment, row: &Row) -> Option<Value> {
+    let new_key = json!({"name": "new", "kind": "restricted", "scopes": [API_KEYS_WRITE]});
+    match row.operation.as_str() {
+        "createApiKey" => Some(new_key),
+        "updateApiKey" | "adminUpdateKey" | "adminUpdateOrganization" => Some(json!({"name": "renamed"})),
+        "adminCreateKey" => {
+            let mut body = new_key;
+            body["organization"] = deployment.mine.to_string().into();
+            body["api"] = "plain".into();
+            Some(body)
+        }
+        "adminCreateOrganization" | "adminCreateVerifier" | "adminCreateAdminToken" => Some(json!({"name": "new"})),
+        "adminApplyApi" => Some(Value::String(
+            "name = \"fresh\"\ntitle = \"Fresh\"\nbase_path = \"/fresh\"\n[[keys]]\nprefix = \"other_\"\nkind = \"secret\"\n\
+             environment = \"live\"\nalphabet = \"base62\"\nlength = 32\n"
+                .to_owned(),
+        )),
+        "verify" => Some(json!({"key": null, "method": "GET", "path": "/v1/things"})),
+        _ => None,
+    }
+}

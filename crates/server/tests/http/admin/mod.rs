@@ -1,0 +1,4 @@
+mod apis;
+mod credentials;
+mod keys;
+mod organizations;

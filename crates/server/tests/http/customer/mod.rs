@@ -1,0 +1,3 @@
+mod account;
+mod api_keys;
+mod routing;

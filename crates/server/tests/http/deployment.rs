@@ -1,0 +1,178 @@
+//! A deployment of its own for each test.
+
+use std::sync::Arc;
+
+use axum::Router;
+use claviger_app::{Actor, App, CreateKey, KeyPlace};
+use claviger_domain::address::{ForwardingHeader, TrustedProxies};
+use claviger_domain::definition::Definition;
+use claviger_domain::id::{KeyId, OrganizationId};
+use claviger_domain::key::{Environment, Kind, Metadata};
+use claviger_domain::random::PredictableEntropy;
+use claviger_domain::restriction::Restrictions;
+use claviger_domain::scope::Scopes;
+use claviger_domain::time::{Clock, ManualClock};
+use claviger_engine::{Engine, EngineOptions};
+use claviger_server::ServerState;
+use tempfile::TempDir;
+
+use crate::wire::{Call, Listener};
+
+/// Two apis that are the same but for their form: `/v1` answers with problems, `/e1` with envelopes.
+pub(crate) const BASES: [&str; 2] = ["/v1", "/e1"];
+
+pub(crate) struct Deployment {
+    pub(crate) app: Arc<App>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) state: ServerState,
+    pub(crate) public: Router,
+    pub(crate) internal: Router,
+    /// Two organizations.
+    pub(crate) mine: OrganizationId,
+    pub(crate) theirs: OrganizationId,
+    _directory: TempDir,
+}
+
+/// A key and its secret.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(crate) id: KeyId,
+    pub(crate) secret: String,
+}
+
+impl Deployment {
+    pub(crate) async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new("2026-01-15T10:30:00Z".parse().unwrap()));
+        let options = EngineOptions {
+            usage_cells: 1024,
+            keys: 0,
+        };
+        let app = App::open(
+            &directory.path().join("claviger.db"),
+            Arc::new(Engine::new(options)),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            Arc::new(PredictableEntropy::new(1)),
+        )
+        .await
+        .unwrap();
+        for text in [definition("plain", "/v1", "pl"), definition("envelope", "/e1", "en")] {
+            app.apply_definition(text, false).await.unwrap();
+        }
+        let mine = app.create_organization("Mine".parse().unwrap()).await.unwrap().value.id;
+        let theirs = app
+            .create_organization("Theirs".parse().unwrap())
+            .await
+            .unwrap()
+            .value
+            .id;
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], ForwardingHeader::XForwardedFor);
+        let state = ServerState {
+            app: Arc::clone(&app),
+            trusted_proxies: Arc::new(proxies),
+        };
+        let public = claviger_server::public_router(state.clone(), None);
+        let internal = claviger_server::internal_router(state.clone());
+        Self {
+            app,
+            clock,
+            state,
+            public,
+            internal,
+            mine,
+            theirs,
+            _directory: directory,
+        }
+    }
+
+    /// A request to the public listener.
+    pub(crate) fn public(&self, what: &str) -> Call {
+        Call::new(&self.public, Listener::Public, what)
+    }
+
+    /// A request to the internal listener.
+    pub(crate) fn internal(&self, what: &str) -> Call {
+        Call::new(&self.internal, Listener::Internal, what)
+    }
+
+    /// A request by the unix socket.
+    pub(crate) fn operator(&self, what: &str) -> Call {
+        self.internal(what).peer(Some(claviger_domain::peer::Peer::Socket))
+    }
+
+    /// A live secret key of mine with full access.
+    pub(crate) async fn full(&self) -> Held {
+        self.create(self.mine, blank()).await
+    }
+
+    /// A live restricted key of mine.
+    pub(crate) async fn restricted(&self, scopes: &[&str]) -> Held {
+        self.create(self.mine, restricted(scopes)).await
+    }
+
+    pub(crate) async fn create(&self, organization: OrganizationId, input: CreateKey) -> Held {
+        self.create_of("plain", organization, input).await
+    }
+
+    pub(crate) async fn create_of(&self, api: &str, organization: OrganizationId, input: CreateKey) -> Held {
+        let place = KeyPlace {
+            organization: Some(organization),
+            api: Some(api.parse().unwrap()),
+        };
+        let issued = self.app.create_key(&Actor::Operator, place, input).await.unwrap();
+        Held {
+            id: issued.row.key.id,
+            secret: issued.secret.into_clear().to_string(),
+        }
+    }
+
+    pub(crate) async fn admin_token(&self) -> String {
+        let (_, token) = self.app.create_admin_token("ops".parse().unwrap()).await.unwrap();
+        token.into_clear().to_string()
+    }
+}
+
+/// A live secret key with nothing special.
+pub(crate) fn blank() -> CreateKey {
+    CreateKey {
+        name: "a key".parse().unwrap(),
+        prefix: None,
+        kind: Some(Kind::Secret),
+        environment: Some(Environment::Live),
+        scopes: None,
+        restrictions: Restrictions::NONE,
+        allow_any_ip: false,
+        lifetime: None,
+        metadata: Metadata::default(),
+        parent_id: None,
+    }
+}
+
+pub(crate) fn restricted(scopes: &[&str]) -> CreateKey {
+    let names: Vec<String> = scopes.iter().copied().map(str::to_owned).collect();
+    CreateKey {
+        kind: Some(Kind::Restricted),
+        scopes: Some(Scopes::try_from(names).unwrap()),
+        ..blank()
+    }
+}
+
+fn definition(name: &str, base_path: &str, prefix: &str) -> Definition {
+    let form = if name == "envelope" { "envelope" } else { "problem" };
+    let mut text = format!(
+        "name = \"{name}\"\ntitle = \"{name}\"\nhosts = [\"{name}.example.com\"]\nbase_path = \"{base_path}\"\n\
+         scopes = [{{ name = \"things:read\", description = \"Read things\" }}]\n\
+         endpoints = [{{ endpoint = \"GET {base_path}/things\", scope = \"things:read\" }}]\n\
+         errors = {{ form = \"{form}\" }}\n"
+    );
+    for (letter, kind) in [("s", "secret"), ("r", "restricted"), ("e", "ephemeral")] {
+        for environment in ["live", "test"] {
+            let default = kind == "secret" && environment == "live";
+            text.extend([format!(
+                "[[keys]]\nprefix = \"{prefix}_{letter}{environment}_\"\nkind = \"{kind}\"\nenvironment = \"{environment}\"\n\
+                 alphabet = \"base62\"\nlength = 32\nchecksum = \"crc32\"\ndefault = {default}\n"
+            )]);
+        }
+    }
+    Definition::parse(&text).unwrap()
+}
