@@ -1,0 +1,483 @@
+//! What was typed. Values are parsed here, once, into what they mean; what a command then does with them
+//! stands in `commands/` and the lifetime modules.
+
+pub(crate) mod keys;
+pub(crate) mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use claviger_domain::address::{ForwardingHeader, IpRule};
+use claviger_domain::id::{AdminTokenId, OrganizationId, VerifierId};
+use claviger_domain::key::{ApiName, Name};
+
+use crate::config::{self, LogFormat, LogLevel, Settings};
+
+/// API keys for your customers: issue, restrict, rotate, revoke, and verify in microseconds.
+#[derive(Debug, Parser)]
+#[command(
+    name = "claviger",
+    version,
+    max_term_width = 100,
+    propagate_version = false,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "See it work:  claviger demo\nStart:        claviger init, then claviger serve, then claviger apply FILE"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands, in the order in which a newcomer meets them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything with sample APIs and keys to try, and leave nothing behind
+    Demo(DemoArgs),
+    /// Write a commented config file and a first API definition
+    Init(InitArgs),
+    /// Run the server
+    Serve(ServeArgs),
+    /// Define APIs from files, showing what changes
+    Apply(ApplyArgs),
+    /// Show the APIs that are defined
+    Apis(ApisArgs),
+    /// Manage organizations, the customers' accounts
+    Orgs(OrgsArgs),
+    /// Manage API keys
+    Keys(keys::KeysArgs),
+    /// Ask whether a key may make a call; exits with 0 when it may, 1 when not
+    Verify(VerifyArgs),
+    /// Show an organization's usage in the current period
+    Usage(UsageArgs),
+    /// Manage verifiers: API servers and proxies that ask for verdicts over HTTP
+    Verifiers(VerifiersArgs),
+    /// Manage admin tokens: the operator's access over HTTP
+    AdminTokens(AdminTokensArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell to write for
+        shell: Shell,
+    },
+    /// Print the OpenAPI document
+    #[command(hide = true)]
+    Openapi,
+}
+
+/// `claviger serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Config file [default: claviger.toml in the data directory, if there is one]
+    #[arg(long, value_name = "FILE", env = "CLAVIGER_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Print one line of JSON with the addresses, once everything is ready
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where the server keeps everything.
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    /// Data directory; made when it does not exist
+    #[arg(
+        long = "data",
+        value_name = "DIR",
+        env = "CLAVIGER_DATA",
+        hide_env_values = true,
+        default_value = "./claviger-data"
+    )]
+    pub(crate) directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct SettingsArgs {
+    /// Public address: customers [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS", env = "CLAVIGER_LISTEN", hide_env_values = true, value_parser = config::parse_listen)]
+    listen: Option<SocketAddr>,
+    /// Internal address: API servers, proxies, operators, monitoring [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDRESS", env = "CLAVIGER_INTERNAL_LISTEN", hide_env_values = true, value_parser = config::parse_listen)]
+    internal_listen: Option<SocketAddr>,
+    /// Networks whose forwarding header is believed, separated by commas
+    #[arg(
+        long,
+        value_name = "NETWORK",
+        env = "CLAVIGER_TRUSTED_PROXIES",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
+    trusted_proxies: Option<Vec<IpRule>>,
+    /// Header in which trusted proxies name the client: x-forwarded-for or forwarded
+    #[arg(long, value_name = "HEADER", env = "CLAVIGER_FORWARDING_HEADER", hide_env_values = true, value_parser = config::parse_forwarding_header)]
+    forwarding_header: Option<ForwardingHeader>,
+    /// CPU cores that verify requests [default: all]
+    #[arg(long, value_name = "N", env = "CLAVIGER_CORES", hide_env_values = true, value_parser = values::cores)]
+    cores: Option<usize>,
+    /// How much to log
+    #[arg(long, value_name = "LEVEL", env = "CLAVIGER_LOG_LEVEL", hide_env_values = true)]
+    log_level: Option<LogLevel>,
+    /// What a log line looks like
+    #[arg(long, value_name = "FORMAT", env = "CLAVIGER_LOG_FORMAT", hide_env_values = true)]
+    log_format: Option<LogFormat>,
+}
+
+impl ServeArgs {
+    /// What flags and environment say; clap has already let flags win.
+    pub(crate) fn settings(&self) -> Settings {
+        let typed = &self.settings;
+        Settings {
+            listen: typed.listen,
+            internal_listen: typed.internal_listen,
+            trusted_proxies: typed.trusted_proxies.clone(),
+            forwarding_header: typed.forwarding_header,
+            cores: typed.cores,
+            log_level: typed.log_level,
+            log_format: typed.log_format,
+        }
+    }
+}
+
+/// `claviger demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Data directory to use and keep [default: a temporary one, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Public address; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = config::parse_listen)]
+    pub(crate) listen: SocketAddr,
+    /// Internal address; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081", value_parser = config::parse_listen)]
+    pub(crate) internal_listen: SocketAddr,
+    /// Print one line of JSON with addresses and keys, once everything is ready
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `claviger init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Overwrite files that exist
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print the paths as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which server the client commands talk to, and how they answer.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Server and output")]
+pub(crate) struct ClientArgs {
+    /// Data directory of the server on this machine, reached by its socket
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "CLAVIGER_DATA",
+        hide_env_values = true,
+        default_value = "./claviger-data",
+        global = true
+    )]
+    pub(crate) data: PathBuf,
+    /// Internal address of a server elsewhere, such as http://10.0.0.5:8081; needs a token
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CLAVIGER_SERVER",
+        hide_env_values = true,
+        global = true
+    )]
+    pub(crate) server: Option<String>,
+    /// Admin token for --server; the environment variable keeps it out of the process list
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "CLAVIGER_TOKEN",
+        hide_env_values = true,
+        global = true
+    )]
+    pub(crate) token: Option<String>,
+    /// Print the server's own JSON, one document
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// A page of a list.
+#[derive(Debug, Args)]
+pub(crate) struct PageArgs {
+    /// Rows to show, at most 200
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub(crate) limit: Option<u32>,
+    /// Where to go on, as the page before said
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
+}
+
+/// `claviger apply`.
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// Definition files; `-` reads standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Show what would change and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `claviger apis`.
+#[derive(Debug, Args)]
+pub(crate) struct ApisArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<ApisCommand>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApisCommand {
+    /// List the APIs (what `claviger apis` alone does)
+    List,
+    /// Show one API: its key formats, scopes and endpoints
+    Show {
+        /// Its name
+        name: ApiName,
+    },
+}
+
+/// `claviger orgs`.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct OrgsArgs {
+    #[command(subcommand)]
+    pub(crate) command: OrgsCommand,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OrgsCommand {
+    /// Create an organization
+    Create {
+        /// Its name for people
+        name: Name,
+        /// Print only the id
+        #[arg(long, short, conflicts_with = "json")]
+        quiet: bool,
+    },
+    /// List organizations, newest first
+    List(PageArgs),
+    /// Show one organization
+    Show {
+        /// Its id
+        id: OrganizationId,
+    },
+    /// Refuse all its keys until it is activated again; the keys themselves stay as they are
+    Suspend {
+        /// Its id
+        id: OrganizationId,
+    },
+    /// Let its keys work again
+    Activate {
+        /// Its id
+        id: OrganizationId,
+    },
+}
+
+/// `claviger verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The secret as the caller presents it; `-` reads it from standard input
+    #[arg(long, value_name = "SECRET", env = "CLAVIGER_KEY", hide_env_values = true)]
+    pub(crate) key: String,
+    /// Method of the call
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub(crate) method: String,
+    /// Path of the call, such as /v1/users/usr_123
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub(crate) path: String,
+    /// API the call is for [default: found by path and key]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api: Option<ApiName>,
+    /// Address the call comes from
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Option<std::net::IpAddr>,
+    /// Page the call comes from
+    #[arg(long, value_name = "URL")]
+    pub(crate) referrer: Option<String>,
+    /// Scopes to ask for beyond the endpoint's own
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
+    pub(crate) scopes: Vec<claviger_domain::scope::Scope>,
+    /// How much the call counts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) cost: Option<u32>,
+    /// Refuse to answer from before this revision
+    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) at_least_revision: Option<i64>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `claviger usage`.
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// The organization
+    #[arg(long, value_name = "ID")]
+    pub(crate) org: OrganizationId,
+    /// The API
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api: ApiName,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `claviger verifiers`.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct VerifiersArgs {
+    #[command(subcommand)]
+    pub(crate) command: TokensCommand<VerifierId>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `claviger admin-tokens`.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct AdminTokensArgs {
+    #[command(subcommand)]
+    pub(crate) command: TokensCommand<AdminTokenId>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// What can be done with things that have a name and a token.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensCommand<Id>
+where
+    Id: Clone + Send + Sync + 'static + std::str::FromStr,
+    Id::Err: std::error::Error + Send + Sync + 'static,
+{
+    /// Create one and print its token, which is shown only now
+    Create {
+        /// Its name for people
+        name: Name,
+        /// Print only the token
+        #[arg(long, short, conflicts_with = "json")]
+        quiet: bool,
+    },
+    /// List them
+    List,
+    /// Revoke one at once and for ever
+    Revoke {
+        /// Its id
+        #[arg(value_parser = str::parse::<Id>)]
+        id: Id,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    const KEY: &str = "key_0000000000000000000000001a";
+    const ORG: &str = "org_0000000000000000000000001a";
+
+    fn typed(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("claviger").chain(line.split(' ')))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_wrong_is_known_before_anything_is_asked_of_a_server() {
+        let cases = [
+            "keys show org_0000000000000000000000001a",
+            "keys show key_123",
+            "keys list --state dead",
+            "keys list --limit 0",
+            "keys list --limit 201",
+            &format!("keys create --org {ORG} --api Tork --name x"),
+            &format!("keys create --org {ORG} --api tork --name \u{202e}x"),
+            &format!("keys create --org {ORG} --api tork --name x --ip 10.0.0.1/8"),
+            &format!("keys create --org {ORG} --api tork --name x --ttl soon"),
+            &format!("keys create --org {ORG} --api tork --name x --metadata []"),
+            &format!("keys create --org {ORG} --api tork --name x --ttl 1h --expires-at 2030-01-01"),
+            &format!("keys update {KEY} --ip 10.0.0.1 --no-ip"),
+            &format!("keys rotate {KEY} --overlap 8d"),
+            "serve --listen 8080",
+            "serve --cores 1025",
+            "serve --trusted-proxies 10.0.0.1/8",
+            "serve --forwarding-header x-real-ip",
+            "verify --key x --cost 0",
+            "apply",
+            "orgs create",
+            "verifiers revoke adm_0000000000000000000000001a",
+            "usage",
+            &format!("usage --org {ORG}"),
+            "completions tcsh",
+        ];
+        for line in cases {
+            let error = typed(line).err().unwrap_or_else(|| panic!("accepted: {line}"));
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn good_lines_are_accepted() {
+        let cases = [
+            "demo --json --listen 127.0.0.1:0 --internal-listen [::1]:0",
+            "serve --data x --trusted-proxies 10.0.0.0/8,::1 --forwarding-header forwarded --cores 2 --log-format json",
+            "apis",
+            "apis --json",
+            "apis show tork --json",
+            "keys --json list",
+            "keys list --json --server http://127.0.0.1:8081 --token t",
+            &format!("keys create --org {ORG} --api tork --name x --scope evaluate,usage:read --ip ::1,10.0.0.0/8 -q"),
+            &format!("keys create --org {ORG} --api tork --name x --scope * --ttl 90d"),
+            &format!("keys update {KEY} --no-ip --no-expiry --scope evaluate"),
+            &format!("keys rotate {KEY} --overlap 7d"),
+            &format!("keys revoke {KEY} --reason leaked"),
+            &format!("usage --org {ORG} --api tork"),
+            "admin-tokens revoke adm_0000000000000000000000001a",
+            "completions zsh",
+        ];
+        for line in cases {
+            assert!(typed(line).is_ok(), "{line}: {}", typed(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn nothing_typed_is_a_question_for_help() {
+        let error = Cli::try_parse_from(["claviger"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn no_secret_is_ever_shown_by_help() {
+        for command in Cli::command().get_subcommands() {
+            for argument in command.get_arguments().filter(|argument| {
+                argument
+                    .get_env()
+                    .is_some_and(|name| name == "CLAVIGER_TOKEN" || name == "CLAVIGER_KEY")
+            }) {
+                assert!(argument.is_hide_env_values_set(), "{}", argument.get_id());
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `claviger verify`: the verdict on one call, as a proxy would get it.
+
+use std::io::Read as _;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+use super::Session;
+use crate::args::VerifyArgs;
+use crate::connection::VERIFY_PATH;
+use crate::failure::{Context as _, Failure};
+use crate::output::time::long_value;
+use crate::output::{self, list, text};
+
+/// Exits with 0 when the call may pass and 1 when it may not.
+pub(super) async fn run(session: &Session, args: VerifyArgs) -> Result<ExitCode, Failure> {
+    let question = question(&args)?;
+    let answer = session.server.post(VERIFY_PATH, Some(question)).await?;
+    session.show(&answer, || verdict(session, &args, &answer))?;
+    Ok(if answer["valid"] == true {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn question(args: &VerifyArgs) -> Result<Value, Failure> {
+    let mut question = Map::new();
+    question.insert("key".to_owned(), json!(presented(&args.key)?));
+    question.insert("method".to_owned(), json!(args.method));
+    question.insert("path".to_owned(), json!(args.path));
+    let optional = [
+        ("api", args.api.as_ref().map(|api| json!(api))),
+        ("ip", args.ip.map(|ip| json!(ip))),
+        ("referrer", args.referrer.as_ref().map(|referrer| json!(referrer))),
+        ("scopes", (!args.scopes.is_empty()).then(|| json!(args.scopes))),
+        ("cost", args.cost.map(|cost| json!(cost))),
+        (
+            "at_least_revision",
+            args.at_least_revision.map(|revision| json!(revision)),
+        ),
+    ];
+    question.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
+    );
+    Ok(Value::Object(question))
+}
+
+/// The secret itself, or one line of standard input. The line's end is the shell's, not the secret's; nothing else
+/// is taken away.
+fn presented(key: &str) -> Result<String, Failure> {
+    if key != "-" {
+        return Ok(key.to_owned());
+    }
+    let mut line = String::new();
+    std::io::stdin()
+        .take(64 * 1024)
+        .read_to_string(&mut line)
+        .or_fail(|| "read a secret from standard input".to_owned())?;
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
+fn verdict(session: &Session, args: &VerifyArgs, answer: &Value) -> String {
+    let call = format!("{} {}", args.method, args.path);
+    let key = &answer["key"];
+    let facts = if key.is_object() {
+        key_rows(session, key)
+    } else {
+        Vec::new()
+    };
+    let mut rows = if answer["valid"] == true {
+        vec![("valid", format!("yes, {call} may pass"))]
+    } else {
+        vec![
+            ("valid", format!("no, {call} is refused")),
+            ("code", text(answer, "code")),
+            ("status", answer["status"].to_string()),
+            ("message", text(answer, "message")),
+        ]
+    };
+    rows.extend(facts);
+    rows.push(("revision", answer["revision"].to_string()));
+    output::fields(&rows)
+}
+
+fn key_rows(session: &Session, key: &Value) -> Vec<(&'static str, String)> {
+    vec![
+        ("key", format!("{} ({})", text(key, "id"), text(key, "name"))),
+        ("kind", format!("{}, {}", text(key, "kind"), text(key, "environment"))),
+        ("organization", text(key, "organization")),
+        ("scopes", list(&key["scopes"])),
+        ("expires", long_value(&key["expires_at"], session.now, "never")),
+    ]
+}

@@ -1,0 +1,162 @@
+//! The data directory: its place, its permissions, and the lock that lets one server in.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Context as _, Failure};
+
+/// Where everything in a data directory is.
+#[derive(Clone, Debug)]
+pub(crate) struct DataDir(PathBuf);
+
+/// Longest path that a unix socket's address can hold on Linux, without the NUL at its end.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+impl DataDir {
+    /// Names the directory; nothing is touched.
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The socket that serves the internal listener; who may open it is the operator.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.join("claviger.sock")
+    }
+
+    /// The embedded database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.0.join("claviger.db")
+    }
+
+    /// The config file that is read when none is named.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.0.join("claviger.toml")
+    }
+
+    /// Where `claviger init` puts definitions.
+    pub(crate) fn apis(&self) -> PathBuf {
+        self.0.join("apis")
+    }
+
+    /// Makes the directory if it is missing, for its owner alone. One that exists is closed to others too: what is
+    /// in it opens every door.
+    pub(crate) fn create(&self) -> Result<(), Failure> {
+        let path = self.0.display();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.0)
+            .or_fail(|| format!("make the data directory {path}"))?;
+        fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700))
+            .or_fail(|| format!("close the data directory {path} to others"))
+    }
+
+    /// Makes the directory if it is missing and keeps every other server out of it for as long as the answer lives.
+    pub(crate) fn lock(&self) -> Result<DataDirLock, Failure> {
+        self.create()?;
+        let socket_bytes = self.socket().as_os_str().len();
+        if socket_bytes > SOCKET_PATH_BYTES_MAX {
+            return Err(Failure::new(format!(
+                "the path of the socket {} has {socket_bytes} bytes; a unix socket allows {SOCKET_PATH_BYTES_MAX}",
+                self.socket().display()
+            ))
+            .next("choose a data directory with a shorter path, or start in a directory nearer to it"));
+        }
+        let path = self.0.join("claviger.lock");
+        let options = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path);
+        let mut file = options.or_fail(|| format!("open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(self.taken(&mut file)),
+            Err(TryLockError::Error(error)) => {
+                return Err(Failure::new(format!("cannot lock {}: {error}", path.display()))
+                    .next("use a data directory on a local disk"));
+            }
+        }
+        // The number is for people; the lock itself goes when the process does, however it ends.
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        Ok(DataDirLock { _file: file })
+    }
+
+    fn taken(&self, file: &mut File) -> Failure {
+        let mut owner = String::new();
+        let _ = file.take(32).read_to_string(&mut owner);
+        let owner = owner
+            .trim()
+            .parse::<u32>()
+            .map_or(String::new(), |process| format!(" (process {process})"));
+        Failure::new(format!("another server{owner} already runs on {}", self.0.display()))
+            .next("stop that one first, or give this one a directory of its own with --data DIR")
+    }
+}
+
+/// While it lives, no other server runs on the directory.
+#[derive(Debug)]
+pub(crate) struct DataDirLock {
+    _file: File,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_is_for_its_owner_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let open = parent.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+        for path in [open, parent.path().join("deep/new")] {
+            DataDir::new(&path).create().unwrap();
+            assert_eq!(
+                fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o700,
+                "{}",
+                path.display()
+            );
+        }
+    }
+
+    #[test]
+    fn one_server_at_a_time() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = DataDir::new(parent.path());
+        let lock = directory.lock().unwrap();
+        let refused = directory.lock().unwrap_err().to_string();
+        assert!(
+            refused.contains(&format!(
+                "another server (process {}) already runs on",
+                std::process::id()
+            )),
+            "{refused}"
+        );
+        drop(lock);
+        directory.lock().unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_could_not_be_opened_is_refused_at_once() {
+        let parent = tempfile::tempdir().unwrap();
+        let refused = DataDir::new(parent.path().join("x".repeat(100)))
+            .lock()
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("a unix socket allows 107"), "{refused}");
+    }
+}

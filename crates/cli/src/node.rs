@@ -1,0 +1,181 @@
+//! The wiring: store, engine, gate and the two routers, made into one running server.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use claviger_app::App;
+use claviger_domain::address::TrustedProxies;
+use claviger_domain::random::SystemEntropy;
+use claviger_domain::time::SystemClock;
+use claviger_engine::{Engine, EngineOptions};
+use claviger_gate::listen::{self, SocketFile, TcpListeners};
+use claviger_gate::{Door, Front, Gate, Verify};
+use claviger_server::ServerState;
+use hyper_util::service::TowerToHyperService;
+use tokio::runtime::Handle;
+
+use crate::config::ServerConfig;
+use crate::data_dir::{DataDir, DataDirLock};
+use crate::failure::{Context as _, Failure};
+
+/// Makes what the public listener serves beside the customer API.
+pub(crate) type Upstream = fn(&Arc<App>, &Arc<TrustedProxies>) -> Router;
+
+/// A running server. It must be ended with [`Node::stop`], or usage of the last seconds is lost.
+pub(crate) struct Node {
+    app: Arc<App>,
+    gate: Gate,
+    public: SocketAddr,
+    internal: SocketAddr,
+    socket: PathBuf,
+    // Released last, when the database is closed.
+    lock: DataDirLock,
+}
+
+impl Node {
+    /// Takes the data directory, listens, loads everything, and opens the doors.
+    pub(crate) async fn start(
+        directory: &DataDir,
+        config: &ServerConfig,
+        upstream: Option<Upstream>,
+    ) -> Result<Self, Failure> {
+        let lock = directory.lock()?;
+        let cores = config
+            .cores
+            .or_else(|| std::thread::available_parallelism().ok())
+            .map_or(1, NonZeroUsize::get);
+        // The database of a server that cannot listen is left alone.
+        let sockets = Sockets::bind(directory, config, cores)?;
+        let engine = Arc::new(Engine::new(EngineOptions::default()));
+        let opened = App::open(
+            &directory.database(),
+            engine,
+            Arc::new(SystemClock),
+            Arc::new(SystemEntropy),
+        )
+        .await;
+        let app = opened.map_err(|error| {
+            Failure::new(error.to_string()).next("nothing was changed; `--data DIR` starts on another data directory")
+        })?;
+        let state = ServerState {
+            app: Arc::clone(&app),
+            trusted_proxies: Arc::new(config.trusted_proxies.clone()),
+        };
+        let (public, internal) = (sockets.public.local_addr(), sockets.internal.local_addr());
+        let socket = sockets.socket.path().to_owned();
+        let gate = Gate::open(sockets.doors(&state, upstream)).or_fail(|| "start the data plane".to_owned())?;
+        tracing::info!(%public, %internal, socket = %socket.display(), cores, "listening");
+        if !internal.ip().is_loopback() {
+            tracing::warn!(%internal, "the internal listener is not on a loopback address; make sure that no customer reaches it");
+        }
+        Ok(Self {
+            app,
+            gate,
+            public,
+            internal,
+            socket,
+            lock,
+        })
+    }
+
+    /// Stops accepting, lets the requests in flight end, and writes what is only in memory.
+    pub(crate) async fn stop(self) {
+        tracing::info!("stopping");
+        self.gate.close().await;
+        self.app.close().await;
+        drop(self.lock);
+        tracing::info!("stopped");
+    }
+
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    pub(crate) fn public_url(&self) -> String {
+        url(self.public)
+    }
+
+    pub(crate) fn internal_url(&self) -> String {
+        url(self.internal)
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+/// Where a program on this machine reaches an address; one that means "everywhere" is reached at loopback.
+fn url(address: SocketAddr) -> String {
+    let ip = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        other => other.ip(),
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+struct Sockets {
+    public: TcpListeners,
+    internal: TcpListeners,
+    socket: SocketFile,
+}
+
+impl Sockets {
+    fn bind(directory: &DataDir, config: &ServerConfig, cores: usize) -> Result<Self, Failure> {
+        Ok(Self {
+            public: bind(config.listen, cores, "--listen")?,
+            internal: bind(config.internal_listen, cores, "--internal-listen")?,
+            socket: listen::bind_unix(&directory.socket())
+                .or_fail(|| format!("listen on {}", directory.socket().display()))?,
+        })
+    }
+
+    fn doors(self, state: &ServerState, upstream: Option<Upstream>) -> Vec<Door> {
+        let upstream = upstream.map(|upstream| upstream(&state.app, &state.trusted_proxies));
+        let public = front(claviger_server::public_router(state.clone(), upstream));
+        let verify = Verify::new(Arc::clone(state.app.engine()), Arc::clone(state.app.clock()));
+        let internal = || front(claviger_server::internal_router(state.clone())).with_verify(verify.clone());
+        vec![
+            Door::tcp(self.public, public),
+            Door::tcp(self.internal, internal()),
+            Door::unix(self.socket, internal()),
+        ]
+    }
+}
+
+fn front(router: Router) -> Front {
+    Front::new(Handle::current(), TowerToHyperService::new(router))
+}
+
+fn bind(address: SocketAddr, cores: usize, flag: &str) -> Result<TcpListeners, Failure> {
+    listen::bind(address, cores).map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "something else listens there already".to_owned(),
+            _ => error.to_string(),
+        };
+        Failure::new(format!("cannot listen on {address}: {why}")).next(format!(
+            "stop what listens there, or choose another address with {flag} (port 0 takes a free one)"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_can_be_used_on_this_machine() {
+        let cases = [
+            ("127.0.0.1:80", "http://127.0.0.1:80"),
+            ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+            ("[::]:8080", "http://[::1]:8080"),
+            ("10.0.0.1:1", "http://10.0.0.1:1"),
+        ];
+        for (address, expected) in cases {
+            assert_eq!(url(address.parse().unwrap()), expected);
+        }
+    }
+}

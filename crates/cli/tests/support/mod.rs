@@ -1,0 +1,276 @@
+//! A server of the real binary for one test: started on free ports, ready when it says so, gone when dropped.
+//!
+//! Other test programs may use this file with `#[path]`; each needs only a part of it.
+#![allow(dead_code, reason = "every test program compiles this module and uses what it needs")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+
+use serde_json::Value;
+
+/// The binary under test. Cargo tells where it is only to tests of its own package; others set the variable.
+fn binary() -> PathBuf {
+    match option_env!("CARGO_BIN_EXE_claviger") {
+        Some(path) => path.into(),
+        None => std::env::var_os("CLAVIGER_BINARY")
+            .expect("CLAVIGER_BINARY names the binary under test")
+            .into(),
+    }
+}
+
+/// The binary with an environment of nobody's in particular.
+pub(crate) fn claviger() -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CLAVIGER_")) {
+            command.env_remove(name);
+        }
+    }
+    command.env("COLUMNS", "100").stdin(Stdio::null());
+    command
+}
+
+/// A running `claviger demo` or `claviger serve`, killed on drop.
+pub(crate) struct TestServer {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    ready: Value,
+}
+
+impl TestServer {
+    /// Starts the demo in a temporary directory.
+    pub(crate) fn demo() -> Self {
+        Self::start(&[
+            "demo",
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--internal-listen",
+            "127.0.0.1:0",
+        ])
+    }
+
+    /// Starts the demo in this directory.
+    pub(crate) fn demo_in(directory: &Path) -> Self {
+        let data = directory.to_str().expect("the test's directory is UTF-8");
+        Self::start(&[
+            "demo",
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--internal-listen",
+            "127.0.0.1:0",
+            "--data",
+            data,
+        ])
+    }
+
+    /// Starts an ordinary server in this directory.
+    pub(crate) fn serve_in(directory: &Path) -> Self {
+        let data = directory.to_str().expect("the test's directory is UTF-8");
+        Self::start(&[
+            "serve",
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--internal-listen",
+            "127.0.0.1:0",
+            "--data",
+            data,
+        ])
+    }
+
+    /// Starts with these arguments, `--json` among them, and waits for the line that says it is ready.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = claviger();
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary can be started");
+        let mut stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("standard output can be read");
+        let ready = serde_json::from_str(&line).unwrap_or_else(|error| {
+            let _ = child.kill();
+            let mut complaint = String::new();
+            let _ = child
+                .stderr
+                .take()
+                .expect("standard error is piped")
+                .read_to_string(&mut complaint);
+            panic!("the server did not become ready ({error}): {line:?}\n{complaint}")
+        });
+        Self { child, stdout, ready }
+    }
+
+    /// The line that said it was ready.
+    pub(crate) fn ready(&self) -> &Value {
+        &self.ready
+    }
+
+    /// A text of that line, by its JSON pointer: `/apis/tork/keys/secret`.
+    pub(crate) fn text(&self, pointer: &str) -> &str {
+        let found = self.ready.pointer(pointer).and_then(Value::as_str);
+        found.unwrap_or_else(|| panic!("{pointer} is not in {}", self.ready))
+    }
+
+    /// Where customers reach it.
+    pub(crate) fn public_url(&self) -> &str {
+        self.text("/public_url")
+    }
+
+    /// Where API servers and operators reach it.
+    pub(crate) fn internal_url(&self) -> &str {
+        self.text("/internal_url")
+    }
+
+    /// Its unix socket.
+    pub(crate) fn socket(&self) -> &Path {
+        Path::new(self.text("/socket"))
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> &Path {
+        self.socket().parent().expect("the socket is in the data directory")
+    }
+
+    /// The binary, told to ask this server over its socket.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = claviger();
+        command.args(arguments).env("CLAVIGER_DATA", self.data());
+        command
+    }
+
+    /// Runs a client command against this server.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(&mut self.command(arguments))
+    }
+
+    /// Runs a client command that must succeed and returns its JSON.
+    pub(crate) fn run_json(&self, arguments: &[&str]) -> Value {
+        let ran = Ran::of(self.command(arguments).arg("--json"));
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", ran.stdout))
+    }
+
+    /// Calls the public listener with a key and returns status and body.
+    pub(crate) fn call(&self, method: &str, path: &str, key: Option<&str>, body: Option<&Value>) -> (u16, Value) {
+        http(self.public_url(), method, path, key, body)
+    }
+
+    /// Sends SIGTERM (15), SIGINT (2), … and waits for the end.
+    pub(crate) fn signal(mut self, number: u32) -> ExitStatus {
+        let process = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .arg(format!("-{number}"))
+            .arg(process)
+            .status()
+            .expect("kill can be run");
+        assert!(sent.success());
+        let mut rest = String::new();
+        self.stdout
+            .read_to_string(&mut rest)
+            .expect("standard output can be read");
+        assert_eq!(rest, "", "nothing follows the line that says it is ready");
+        self.child.wait().expect("the server can be waited for")
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // A demo removes its temporary directory only when it ends by itself.
+            let asked = Command::new("kill").arg(self.child.id().to_string()).status();
+            if !asked.is_ok_and(|status| status.success()) {
+                let _ = self.child.kill();
+            }
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Exit code.
+    pub(crate) code: i32,
+    /// What it printed.
+    pub(crate) stdout: String,
+    /// What it noted.
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Runs to the end.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        Self::with_input(command, None)
+    }
+
+    /// Runs to the end with this on standard input.
+    pub(crate) fn with_input(command: &mut Command, input: Option<&str>) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        if input.is_some() {
+            command.stdin(Stdio::piped());
+        }
+        let mut child = command.spawn().expect("the binary can be started");
+        if let Some(input) = input {
+            let mut stdin = child.stdin.take().expect("standard input is piped");
+            stdin
+                .write_all(input.as_bytes())
+                .expect("standard input can be written");
+        }
+        let output = child.wait_with_output().expect("the command ends");
+        let code = output.status.code();
+        let code = code.unwrap_or_else(|| panic!("ended by signal {:?}", output.status.signal()));
+        let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+        Self {
+            code,
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
+/// One HTTP request, written out: the tests need no client library, and see what really is sent.
+pub(crate) fn http(url: &str, method: &str, path: &str, key: Option<&str>, body: Option<&Value>) -> (u16, Value) {
+    let address = url.strip_prefix("http://").expect("the URL begins with http://");
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    let body = body.map(ToString::to_string).unwrap_or_default();
+    let authorization = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
+    let content_type = if body.is_empty() {
+        ""
+    } else {
+        "Content-Type: application/json\r\n"
+    };
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{authorization}{content_type}\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).expect("the request can be sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the answer can be read");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .expect("an answer has a status");
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if is_chunked { unchunked(body) } else { body.to_owned() };
+    (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+}
+
+fn unchunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).expect("a chunk has a size");
+        if size == 0 {
+            break;
+        }
+        body.push_str(&after[..size]);
+        rest = &after[size + 2..];
+    }
+    body
+}
