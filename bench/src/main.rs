@@ -37,7 +37,8 @@ fn main() {
     let mut is_json = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut list = || -> Option<Vec<usize>> { arguments.next()?.split(',').map(|size| size.parse().ok()).collect() };
+        let mut list =
+            || -> Option<Vec<usize>> { arguments.next()?.split(',').map(|size| size.parse().ok()).collect() };
         match argument.as_str() {
             "--json" => is_json = true,
             "--keys" => match list() {
@@ -48,7 +49,10 @@ fn main() {
         }
     }
     if !is_json {
-        println!("{:<34} {:>9} {:>9} {:>7} {:>7} {:>10} {:>10} {:>8}", "", "floor", "engine", "ratio", "budget", "B/key", "B/key RSS", "load s");
+        println!(
+            "{:<34} {:>9} {:>9} {:>7} {:>7} {:>10} {:>10} {:>8}",
+            "", "floor", "engine", "ratio", "budget", "B/key", "B/key RSS", "load s"
+        );
     }
     for size in sizes {
         for traits in [Traits::default()] {
@@ -93,7 +97,12 @@ fn run(size: usize, traits: Traits) -> Report {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
-fn load(options: EngineOptions, api: &claviger_domain::definition::Api, secrets: &population::Secrets, traits: Traits) -> (Engine, f64) {
+fn load(
+    options: EngineOptions,
+    api: &claviger_domain::definition::Api,
+    secrets: &population::Secrets,
+    traits: Traits,
+) -> (Engine, f64) {
     let start = std::time::Instant::now();
     let engine = Engine::new(options);
     engine.load(Revision(1), snapshot(api, secrets, traits)).expect("a sound snapshot");
@@ -109,7 +118,15 @@ fn resident_bytes() -> usize {
 }
 
 fn print(report: &Report, is_json: bool) {
-    let Report { what, keys, times, counted_bytes_per_key: counted, resident_bytes_per_key: resident, load_seconds, budget } = report;
+    let Report {
+        what,
+        keys,
+        times,
+        counted_bytes_per_key: counted,
+        resident_bytes_per_key: resident,
+        load_seconds,
+        budget,
+    } = report;
     let Times { floor, engine, ratio } = times;
     if is_json {
         let budget = budget.map_or("null".to_owned(), |budget| budget.to_string());
@@ -120,6 +137,8 @@ fn print(report: &Report, is_json: bool) {
         );
     } else {
         let budget = budget.map_or(String::new(), |budget| budget.to_string());
-        println!("{what:<34} {floor:>6.1} ns {engine:>6.1} ns {ratio:>7.2} {budget:>7} {counted:>10.1} {resident:>10.1} {load_seconds:>8.2}");
+        println!(
+            "{what:<34} {floor:>6.1} ns {engine:>6.1} ns {ratio:>7.2} {budget:>7} {counted:>10.1} {resident:>10.1} {load_seconds:>8.2}"
+        );
     }
 }

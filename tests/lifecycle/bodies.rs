@@ -33,40 +33,16 @@ fn a_mistake_in_a_new_key_names_its_field() {
         (json!({"restrictions": {"IP": []}}), "restrictions.IP"),
         (json!({"restrictions": {"ip": "10.0.0.0/8"}}), "restrictions.ip"),
         (json!({"restrictions": {"ip": ["10.0.0.1/8"]}}), "restrictions.ip[0]"),
-        (
-            json!({"restrictions": {"ip": ["10.0.0.0/8", "localhost"]}}),
-            "restrictions.ip[1]",
-        ),
-        (
-            json!({"restrictions": {"ip": ["10.0.0.0/8", "10.0.0.0/8"]}}),
-            "restrictions.ip",
-        ),
+        (json!({"restrictions": {"ip": ["10.0.0.0/8", "localhost"]}}), "restrictions.ip[1]"),
+        (json!({"restrictions": {"ip": ["10.0.0.0/8", "10.0.0.0/8"]}}), "restrictions.ip"),
         (json!({"restrictions": {"ip": ["0.0.0.0/0"]}}), "restrictions.ip"),
         (json!({"restrictions": {"ip": ["::/0"]}}), "restrictions.ip"),
-        (
-            json!({"restrictions": {"referrer": ["https://example.com"]}}),
-            "restrictions.referrer[0]",
-        ),
-        (
-            json!({"restrictions": {"referrer": ["*.com"]}}),
-            "restrictions.referrer[0]",
-        ),
-        (
-            json!({"restrictions": {"endpoint": ["/v1/users"]}}),
-            "restrictions.endpoint[0]",
-        ),
-        (
-            json!({"restrictions": {"endpoint": ["GET /v1/../x"]}}),
-            "restrictions.endpoint[0]",
-        ),
-        (
-            json!({"restrictions": {"endpoint": ["GET /v2/users"]}}),
-            "restrictions.endpoint",
-        ),
-        (
-            json!({"scopes": ["users:read"], "restrictions": {"endpoint": ["POST /v1/users"]}}),
-            "restrictions.endpoint",
-        ),
+        (json!({"restrictions": {"referrer": ["https://example.com"]}}), "restrictions.referrer[0]"),
+        (json!({"restrictions": {"referrer": ["*.com"]}}), "restrictions.referrer[0]"),
+        (json!({"restrictions": {"endpoint": ["/v1/users"]}}), "restrictions.endpoint[0]"),
+        (json!({"restrictions": {"endpoint": ["GET /v1/../x"]}}), "restrictions.endpoint[0]"),
+        (json!({"restrictions": {"endpoint": ["GET /v2/users"]}}), "restrictions.endpoint"),
+        (json!({"scopes": ["users:read"], "restrictions": {"endpoint": ["POST /v1/users"]}}), "restrictions.endpoint"),
         (json!({"allow_any_ip": 1}), "allow_any_ip"),
         (json!({"expires_at": "tomorrow"}), "expires_at"),
         (json!({"expires_at": "2020-01-01T00:00:00Z"}), "expires_at"),
@@ -94,13 +70,7 @@ fn a_mistake_in_a_new_key_names_its_field() {
     }
     let missing = call(&server, &admin.secret, Request::post(KEYS).json(&json!({}))).expect(400);
     assert_eq!(missing["error"]["field"], "name");
-    assert_eq!(
-        call(&server, &admin.secret, Request::get(KEYS)).expect(200)["data"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(call(&server, &admin.secret, Request::get(KEYS)).expect(200)["data"].as_array().unwrap().len(), 1);
 }
 
 #[test]
@@ -111,22 +81,14 @@ fn what_is_sent_is_what_is_kept() {
     let cases = [
         (json!({"name": "Schlüssel № 1 🔑"}), "/name", json!("Schlüssel № 1 🔑")),
         (json!({"name": "é".repeat(100)}), "/name", json!("é".repeat(100))),
-        (
-            json!({"name": "<script>alert('x')</script>\"\\"}),
-            "/name",
-            json!("<script>alert('x')</script>\"\\"),
-        ),
+        (json!({"name": "<script>alert('x')</script>\"\\"}), "/name", json!("<script>alert('x')</script>\"\\")),
         (
             json!({"metadata": {"z": 1, "a": {"ü": [true, null, 1.5, "\u{0}"]}}}),
             "/metadata",
             json!({"z": 1, "a": {"ü": [true, null, 1.5, "\u{0}"]}}),
         ),
         (json!({"scopes": []}), "/scopes", json!([])),
-        (
-            json!({"scopes": ["users:write", "users:read"]}),
-            "/scopes",
-            json!(["users:read", "users:write"]),
-        ),
+        (json!({"scopes": ["users:write", "users:read"]}), "/scopes", json!(["users:read", "users:write"])),
         (
             json!({"restrictions": {"ip": ["203.0.113.7", "2001:DB8::/32", "::ffff:10.0.0.0/104"]}}),
             "/restrictions/ip",
@@ -201,16 +163,11 @@ fn a_key_reads_the_same_everywhere() {
     assert_eq!(shown["created_by"], "operator");
     let list = call(&server, &key.secret, Request::get(KEYS)).expect(200);
     assert_eq!(names(&list["data"][0]), expected);
-    let as_operator = server
-        .admin(Request::get(&format!("/admin/v1/keys/{}", key.id)))
-        .expect(200);
+    let as_operator = server.admin(Request::get(&format!("/admin/v1/keys/{}", key.id))).expect(200);
     for name in expected.iter().filter(|name| **name != "last_used") {
         assert_eq!(as_operator[*name], shown[*name], "{name}");
     }
-    assert_eq!(
-        (&as_operator["organization"], &as_operator["api"]),
-        (&json!(organization.id), &json!("example"))
-    );
+    assert_eq!((&as_operator["organization"], &as_operator["api"]), (&json!(organization.id), &json!("example")));
     assert!(as_operator["revision"].is_u64());
 }
 
@@ -219,19 +176,14 @@ fn bodies_that_are_none() {
     let server = Server::demo();
     let admin = server.organization().key("example", json!({}));
     let post = |content_type: Option<&str>, body: &[u8]| {
-        let request = content_type.into_iter().fold(Request::post(KEYS), |request, value| {
-            request.header("Content-Type", value)
-        });
+        let request =
+            content_type.into_iter().fold(Request::post(KEYS), |request, value| request.header("Content-Type", value));
         call(&server, &admin.secret, request.body(body)).status
     };
     let json = Some("application/json");
-    for content_type in [
-        None,
-        Some("text/plain"),
-        Some("application/x-www-form-urlencoded"),
-        Some("application/jsonx"),
-        Some(""),
-    ] {
+    for content_type in
+        [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx"), Some("")]
+    {
         assert_eq!(post(content_type, br#"{"name": "Key"}"#), 415, "{content_type:?}");
     }
     let bodies: [&[u8]; 9] = [
@@ -255,16 +207,9 @@ fn bodies_that_are_none() {
     // The same without saying beforehand how much it will be.
     let body = padded(64 * 1024 + 1);
     let chunked = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
-    let request = Request::post(KEYS)
-        .header("Content-Type", "application/json")
-        .header("Transfer-Encoding", "chunked");
+    let request = Request::post(KEYS).header("Content-Type", "application/json").header("Transfer-Encoding", "chunked");
     assert_eq!(call(&server, &admin.secret, request.clone().body(chunked)).status, 413);
-    call(
-        &server,
-        &admin.secret,
-        request.body("f\r\n{\"name\": \"Key\"}\r\n0\r\n\r\n"),
-    )
-    .expect(201);
+    call(&server, &admin.secret, request.body("f\r\n{\"name\": \"Key\"}\r\n0\r\n\r\n")).expect(201);
 }
 
 #[test]
@@ -299,11 +244,7 @@ fn methods_and_paths_that_are_none() {
         assert!(matches!(status, 403 | 404), "{target}: {status}");
     }
     for target in [format!("{key}?x=1"), format!("{USAGE}?month=1")] {
-        assert_eq!(
-            call(&server, &admin.secret, Request::get(&target)).status,
-            400,
-            "{target}"
-        );
+        assert_eq!(call(&server, &admin.secret, Request::get(&target)).status, 400, "{target}");
     }
     let head = call(&server, &admin.secret, Request::new("HEAD", KEYS));
     assert_eq!((head.status, head.body.len()), (200, 0));

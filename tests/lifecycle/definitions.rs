@@ -63,17 +63,10 @@ fn call(server: &Server, secret: &str, request: Request) -> Response {
 #[test]
 fn applying_twice_changes_nothing_and_a_dry_run_nothing_at_all() {
     let server = Server::serve(Place::new(), &[]);
-    let revision = || {
-        Request::get("/readyz").send(server.internal).expect(200)["revision"]
-            .as_u64()
-            .unwrap()
-    };
+    let revision = || Request::get("/readyz").send(server.internal).expect(200)["revision"].as_u64().unwrap();
     let before = revision();
     let tried = put(&server, "?dry_run=true", ACME).expect(200);
-    assert_eq!(
-        (&tried["created"], &tried["applied"], &tried["revision"]),
-        (&json!(true), &json!(false), &Value::Null)
-    );
+    assert_eq!((&tried["created"], &tried["applied"], &tried["revision"]), (&json!(true), &json!(false), &Value::Null));
     assert!(!tried["differences"].as_array().unwrap().is_empty());
     server.admin(Request::get("/admin/v1/apis/acme")).expect(404);
     assert_eq!(revision(), before);
@@ -90,14 +83,8 @@ fn applying_twice_changes_nothing_and_a_dry_run_nothing_at_all() {
     );
     assert_eq!(applied["revision"], json!(revision()));
     let shown = server.admin(Request::get("/admin/v1/apis/acme")).expect(200);
-    assert_eq!(
-        (&shown["title"], &shown["base_path"]),
-        (&json!("Acme"), &json!("/acme/v1"))
-    );
-    assert_eq!(
-        server.admin(Request::get("/admin/v1/apis")).expect(200)["data"],
-        json!([shown])
-    );
+    assert_eq!((&shown["title"], &shown["base_path"]), (&json!("Acme"), &json!("/acme/v1")));
+    assert_eq!(server.admin(Request::get("/admin/v1/apis")).expect(200)["data"], json!([shown]));
 }
 
 #[test]
@@ -107,19 +94,12 @@ fn a_new_prefix_strands_no_key() {
     let old = organization.key("acme", json!({}));
     let changed = ACME.replace("\"ac_\"", "\"acme_\"");
     let differences = put(&server, "", &changed).expect(200)["differences"].to_string();
-    assert!(
-        differences.contains("ac_") && differences.contains("acme_"),
-        "{differences}"
-    );
+    assert!(differences.contains("ac_") && differences.contains("acme_"), "{differences}");
     call(&server, &old.secret, Request::get("/acme/v1/api-keys")).expect(200);
     let new = organization.key("acme", json!({}));
     assert!(new.secret.starts_with("acme_"), "{}", new.body);
-    let rotated = call(
-        &server,
-        &new.secret,
-        Request::post(&format!("/acme/v1/api-keys/{}/rotate", old.id)),
-    )
-    .expect(200);
+    let rotated =
+        call(&server, &new.secret, Request::post(&format!("/acme/v1/api-keys/{}/rotate", old.id))).expect(200);
     assert!(rotated["secret"].as_str().unwrap().starts_with("acme_"));
     // After a restart as well, and when the old prefix comes back.
     let (old, new) = (Key::issued(&rotated), new);
@@ -137,21 +117,13 @@ fn what_would_strand_keys_is_refused() {
     let server = acme();
     let organization = server.organization();
     let key = organization.key("acme", json!({"scopes": ["things:write", "api_keys:read"]}));
-    let without_scope = ACME
-        .replace(
-            "[[scopes]]\nname = \"things:write\"\ndescription = \"Make things\"\n",
-            "",
-        )
-        .replace(
+    let without_scope =
+        ACME.replace("[[scopes]]\nname = \"things:write\"\ndescription = \"Make things\"\n", "").replace(
             "[[endpoints]]\nendpoint = \"POST /acme/v1/things\"\nscope = \"things:write\"\nenvironment = \"live\"\n",
             "",
         );
     assert!(!without_scope.contains("things:write"));
-    for text in [
-        &without_scope,
-        &ACME.replace("length = 32", "length = 33"),
-        &ACME.replace("base62", "hex"),
-    ] {
+    for text in [&without_scope, &ACME.replace("length = 32", "length = 33"), &ACME.replace("base62", "hex")] {
         put(&server, "", text).expect(409);
         put(&server, "?dry_run=true", text).expect(409);
     }
@@ -168,10 +140,8 @@ fn what_cannot_stand_beside_the_others_is_refused() {
         let request = Request::put("/admin/v1/apis/other").header("Content-Type", "text/plain");
         server.admin(request.body(text.replace("\"acme\"", "\"other\""))).status
     };
-    let apart = ACME
-        .replace("api.acme.test", "api.other.test")
-        .replace("\"ac_\"", "\"ot_\"")
-        .replace("\"act_\"", "\"ott_\"");
+    let apart =
+        ACME.replace("api.acme.test", "api.other.test").replace("\"ac_\"", "\"ot_\"").replace("\"act_\"", "\"ott_\"");
     assert_eq!(other(apart.replace("api.other.test", "api.acme.test")), 409);
     assert_eq!(other(apart.replace("\"ot_\"", "\"ac_\"")), 409);
     assert_eq!(other(apart.replace("\"ot_\"", "\"ac_live_\"")), 409);
@@ -190,37 +160,20 @@ fn mistakes_are_named() {
         ("name = ", ""),
         (&ACME.replace("length = 32", "length = 20"), "random bits"),
         (&ACME.replace("\"act_\"", "\"ac_t_\""), "told apart"),
-        (
-            &ACME.replace("base_path = \"/acme/v1\"", "base_path = \"/acme/v1/\""),
-            "base_path",
-        ),
-        (
-            &ACME.replace("GET /acme/v1/things/{id}", "GET /other/things/{id}"),
-            "/other/things",
-        ),
-        (
-            &ACME.replace("scope = \"things:read\"", "scope = \"things:list\""),
-            "things:list",
-        ),
+        (&ACME.replace("base_path = \"/acme/v1\"", "base_path = \"/acme/v1/\""), "base_path"),
+        (&ACME.replace("GET /acme/v1/things/{id}", "GET /other/things/{id}"), "/other/things"),
+        (&ACME.replace("scope = \"things:read\"", "scope = \"things:list\""), "things:list"),
         (&ACME.replace("title", "titel"), "titel"),
     ];
     for (text, word) in cases {
         let refused = put(&server, "", text).expect(400);
         assert!(refused["detail"].as_str().unwrap().contains(word), "{refused}");
     }
-    assert_eq!(
-        put(&server, "", &ACME.replace("\"acme\"", "\"other\"")).expect(400)["field"],
-        "name"
-    );
+    assert_eq!(put(&server, "", &ACME.replace("\"acme\"", "\"other\"")).expect(400)["field"], "name");
     assert_eq!(put(&server, "?dry_run=yes", ACME).expect(400)["field"], "dry_run");
-    let request = Request::put("/admin/v1/apis/acme")
-        .header("Content-Type", "application/json")
-        .body(ACME);
+    let request = Request::put("/admin/v1/apis/acme").header("Content-Type", "application/json").body(ACME);
     server.admin(request).expect(415);
-    assert_eq!(
-        server.admin(Request::get("/admin/v1/apis")).expect(200)["data"],
-        json!([])
-    );
+    assert_eq!(server.admin(Request::get("/admin/v1/apis")).expect(200)["data"], json!([]));
 }
 
 /// An api without an envelope answers with the thing itself, and says no as problem+json (RFC 9457).
@@ -234,31 +187,16 @@ fn the_form_is_the_apis_own() {
     let list = call(&server, &key.secret, Request::get(keys)).expect(200);
     assert_eq!(list.as_object().unwrap().keys().collect::<Vec<_>>(), ["data"]);
     let target = format!("{keys}/{}", created["id"].as_str().unwrap());
-    assert_eq!(
-        call(&server, &key.secret, Request::get(&target)).expect(200)["id"],
-        created["id"]
-    );
+    assert_eq!(call(&server, &key.secret, Request::get(&target)).expect(200)["id"], created["id"]);
     let revoked = call(&server, &key.secret, Request::delete(&target)).expect(200);
     assert_eq!(revoked.to_string(), r#"{"message":"API key revoked successfully"}"#);
     assert!(call(&server, &key.secret, Request::get("/acme/v1/account/usage")).expect(200)["period_start"].is_string());
     let refused = [
         (call(&server, "ac_x", Request::get(keys)), 401, "invalid"),
         (server.public(&Request::get(keys)), 401, "missing"),
-        (
-            call(&server, &key.secret, Request::get(&format!("{keys}/key_123"))),
-            404,
-            "not_found",
-        ),
-        (
-            call(&server, &key.secret, Request::post(keys).json(&json!({}))),
-            400,
-            "invalid_request",
-        ),
-        (
-            call(&server, &key.secret, Request::new("PUT", keys)),
-            405,
-            "method_not_allowed",
-        ),
+        (call(&server, &key.secret, Request::get(&format!("{keys}/key_123"))), 404, "not_found"),
+        (call(&server, &key.secret, Request::post(keys).json(&json!({}))), 400, "invalid_request"),
+        (call(&server, &key.secret, Request::new("PUT", keys)), 405, "method_not_allowed"),
     ];
     for (response, status, code) in refused {
         let problem = response.expect(status);
@@ -283,9 +221,8 @@ fn a_definition_acts_on_the_next_call() {
     assert_eq!(code(&key, "GET", "/acme/v1/things/1"), Value::Null);
     assert_eq!(code(&key, "GET", "/acme/v1/parts/1"), "insufficient_scope");
     assert_eq!(code(&test, "POST", "/acme/v1/things"), "wrong_environment");
-    let wider = ACME
-        .replace("GET /acme/v1/things/{id}", "GET /acme/v1/parts/{id}")
-        .replace("environment = \"live\"\n\"", "\"");
+    let wider =
+        ACME.replace("GET /acme/v1/things/{id}", "GET /acme/v1/parts/{id}").replace("environment = \"live\"\n\"", "\"");
     let wider = wider.strip_suffix("environment = \"live\"\n").unwrap().to_owned();
     let wider =
         format!("{wider}[errors]\nform = \"envelope\"\n[errors.denials.invalid]\ncode = \"nope\"\nmessage = \"No.\"\n");
@@ -294,8 +231,5 @@ fn a_definition_acts_on_the_next_call() {
     assert_eq!(code(&key, "GET", "/acme/v1/parts/1"), Value::Null);
     assert_eq!(code(&test, "POST", "/acme/v1/things"), Value::Null);
     let refused = call(&server, "ac_x", Request::get("/acme/v1/api-keys")).expect(401);
-    assert_eq!(
-        refused.to_string(),
-        r#"{"success":false,"error":{"code":"nope","message":"No.","status":401}}"#
-    );
+    assert_eq!(refused.to_string(), r#"{"success":false,"error":{"code":"nope","message":"No.","status":401}}"#);
 }

@@ -29,15 +29,9 @@ fn the_public_listener_knows_nothing_of_operators() {
     ]);
     for (method, target) in targets {
         for host in [None, Some("tork.network"), Some("api.example.com")] {
-            let request = host
-                .into_iter()
-                .fold(Request::new(method, target), Request::host)
-                .bearer(admin_token);
+            let request = host.into_iter().fold(Request::new(method, target), Request::host).bearer(admin_token);
             let response = server.public(&request.json(&json!({"name": "Customer"})));
-            assert!(
-                matches!(response.status, 401 | 403 | 404),
-                "{method} {target} {host:?}: {response:?}"
-            );
+            assert!(matches!(response.status, 401 | 403 | 404), "{method} {target} {host:?}: {response:?}");
         }
     }
 }
@@ -65,10 +59,7 @@ fn each_credential_opens_its_own_door() {
         assert_eq!(statuses(Some(wrong)), [401, 401, 401]);
     }
     // The customer API is not served inside.
-    let inside = Request::get(KEYS)
-        .host("api.example.com")
-        .bearer(&key)
-        .send(server.internal);
+    let inside = Request::get(KEYS).host("api.example.com").bearer(&key).send(server.internal);
     assert_eq!(inside.status, 404);
 }
 
@@ -81,9 +72,7 @@ fn the_socket_is_the_operators() {
     let directory = std::fs::metadata(server.data()).unwrap().permissions().mode();
     assert_eq!(directory & 0o077, 0, "{directory:o}");
     for (method, target) in &OPERATORS[..5] {
-        Request::new(method, target)
-            .send_to_socket(&server.socket())
-            .expect(200);
+        Request::new(method, target).send_to_socket(&server.socket()).expect(200);
     }
     let key = server.organization().key("example", json!({})).secret;
     let question = Request::post("/v1/verify").json(&json!({"key": key, "method": "GET", "path": USER}));
@@ -96,9 +85,7 @@ fn verifiers_and_admin_tokens_come_and_go() {
     let server = Server::demo();
     for (collection, target) in [("verifiers", "/v1/verify"), ("admin-tokens", "/admin/v1/keys")] {
         let path = format!("/admin/v1/{collection}");
-        let created = server
-            .admin(Request::post(&path).json(&json!({"name": "Proxy"})))
-            .expect(201);
+        let created = server.admin(Request::post(&path).json(&json!({"name": "Proxy"}))).expect(201);
         let (id, token) = (created["id"].as_str().unwrap(), created["token"].as_str().unwrap());
         let status = || {
             let request = match collection {
@@ -116,11 +103,7 @@ fn verifiers_and_admin_tokens_come_and_go() {
             assert_eq!(status(), 401);
         }
         for (file, bytes) in server.files() {
-            assert!(
-                !crate::support::world::contains(&bytes, token.as_bytes()),
-                "{}",
-                file.display()
-            );
+            assert!(!crate::support::world::contains(&bytes, token.as_bytes()), "{}", file.display());
         }
         assert!(!server.log().contains(token));
     }
@@ -132,28 +115,15 @@ fn monitoring() {
     let server = Server::demo();
     let organization = server.organization();
     let key = organization.key("example", json!({}));
-    server
-        .public(&Request::get(USER).host("api.example.com").bearer(&key.secret))
-        .expect(200);
-    assert_eq!(
-        Request::get("/healthz").send(server.internal).expect(200)["status"],
-        "ok"
-    );
-    assert_eq!(
-        Request::get("/readyz").send(server.internal).expect(200)["status"],
-        "ready"
-    );
+    server.public(&Request::get(USER).host("api.example.com").bearer(&key.secret)).expect(200);
+    assert_eq!(Request::get("/healthz").send(server.internal).expect(200)["status"], "ok");
+    assert_eq!(Request::get("/readyz").send(server.internal).expect(200)["status"], "ready");
     let metrics = Request::get("/metrics").send(server.internal);
     assert_eq!(metrics.status, 200);
     assert!(metrics.text().ends_with("# EOF\n"));
     assert!(!metrics.text().contains(&key.secret["sk_live_".len()..]));
     for address in [server.internal, server.public] {
-        assert_eq!(
-            Request::get("/openapi.json").send(address).expect(200)["openapi"]
-                .as_str()
-                .unwrap()[..4],
-            *"3.1."
-        );
+        assert_eq!(Request::get("/openapi.json").send(address).expect(200)["openapi"].as_str().unwrap()[..4], *"3.1.");
     }
 }
 
@@ -163,39 +133,22 @@ fn monitoring() {
 fn the_host_chooses_the_api() {
     let server = Server::demo();
     let organization = server.organization();
-    let (toksta, example) = (
-        organization.key("toksta", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (toksta, example) = (organization.key("toksta", json!({})), organization.key("example", json!({})));
     let statuses =
         |request: &Request| [&toksta, &example].map(|key| server.public(&request.clone().bearer(&key.secret)).status);
-    for host in [
-        "api.toksta.com",
-        "API.Toksta.Com",
-        "api.toksta.com:443",
-        "api.toksta.com:8080",
-    ] {
+    for host in ["api.toksta.com", "API.Toksta.Com", "api.toksta.com:443", "api.toksta.com:8080"] {
         assert_eq!(statuses(&Request::get(USAGE).host(host)), [200, 401], "{host}");
     }
-    for host in [
-        "localhost",
-        "127.0.0.1:8080",
-        "[::1]:8080",
-        "toksta.com",
-        "xapi.toksta.com",
-        "api.toksta.com.evil.test",
-    ] {
+    for host in
+        ["localhost", "127.0.0.1:8080", "[::1]:8080", "toksta.com", "xapi.toksta.com", "api.toksta.com.evil.test"]
+    {
         assert_eq!(statuses(&Request::get(USAGE).host(host)), [200, 200], "{host}");
     }
     let absolute = Request::get(&format!("http://api.toksta.com{USAGE}"));
     assert_eq!(statuses(&absolute), [200, 401]);
     assert_eq!(statuses(&absolute.host("api.example.com")), [200, 401]);
     let of_upstream = Request::get(&format!("http://api.toksta.com{USER}")).host("api.example.com");
-    assert_eq!(
-        statuses(&of_upstream)[1],
-        401,
-        "the guard reads hosts as the customer API does"
-    );
+    assert_eq!(statuses(&of_upstream)[1], 401, "the guard reads hosts as the customer API does");
     let twice = Request::get(USAGE).host("api.toksta.com").host("api.example.com");
     let statuses = statuses(&twice);
     assert!([[400, 400], [200, 200]].contains(&statuses), "{statuses:?}");

@@ -23,17 +23,9 @@ fn a_secret_is_nowhere_but_in_its_answer() {
     let secrets = [&admin.secret, &key.secret, &rotated.secret].map(|secret| secret["sk_live_".len()..].to_owned());
     let place = server.stop_and_read();
     // There is a log to look at, down to single requests.
-    assert!(
-        place.log.contains(KEYS) || place.log.contains("api-keys"),
-        "{}",
-        place.log
-    );
+    assert!(place.log.contains(KEYS) || place.log.contains("api-keys"), "{}", place.log);
     for secret in &secrets {
-        assert!(
-            !place.log.contains(secret.as_str()),
-            "the log holds a secret:\n{}",
-            lines_with(&place.log, secret)
-        );
+        assert!(!place.log.contains(secret.as_str()), "the log holds a secret:\n{}", lines_with(&place.log, secret));
         for (path, bytes) in &place.files {
             assert!(!contains(bytes, secret.as_bytes()), "{} holds a secret", path.display());
         }
@@ -49,9 +41,7 @@ fn misplace(server: &Server, admin: &Key, secret: &str) {
         Request::get(USER).bearer(&typo),
         Request::get(USER).header("Authorization", format!("Basic {secret}")),
         Request::get(USER).bearer(secret).bearer(secret),
-        Request::get(USER)
-            .header("X-Api-Key", secret)
-            .header("Cookie", format!("api_key={secret}")),
+        Request::get(USER).header("X-Api-Key", secret).header("Cookie", format!("api_key={secret}")),
         Request::get(&format!("{USAGE}?api_key={secret}")),
         Request::get(&format!("{USAGE}?api_key={secret}")).bearer(&admin.secret),
         Request::get(&format!("{KEYS}?cursor={secret}")).bearer(&admin.secret),
@@ -63,26 +53,12 @@ fn misplace(server: &Server, admin: &Key, secret: &str) {
         Request::get(KEYS)
             .header("If-Match", secret)
             .header("Referer", format!("https://{secret}.example.com/{secret}")),
-        Request::post(KEYS)
-            .bearer(&admin.secret)
-            .json(&json!({"name": 1, "metadata": {"key": secret}})),
-        Request::post(KEYS)
-            .bearer(&admin.secret)
-            .json(&json!({"name": "Key", "prefix": secret})),
-        Request::post(KEYS)
-            .bearer(&admin.secret)
-            .json(&json!({"name": "Key", "scopes": [secret]})),
-        Request::post(KEYS)
-            .bearer(&admin.secret)
-            .json(&json!({"name": "Key", secret: 1})),
-        Request::post(KEYS)
-            .bearer(&admin.secret)
-            .header("Content-Type", "application/json")
-            .body(secret),
-        Request::post(KEYS)
-            .bearer(&admin.secret)
-            .header("Content-Type", secret)
-            .body(secret),
+        Request::post(KEYS).bearer(&admin.secret).json(&json!({"name": 1, "metadata": {"key": secret}})),
+        Request::post(KEYS).bearer(&admin.secret).json(&json!({"name": "Key", "prefix": secret})),
+        Request::post(KEYS).bearer(&admin.secret).json(&json!({"name": "Key", "scopes": [secret]})),
+        Request::post(KEYS).bearer(&admin.secret).json(&json!({"name": "Key", secret: 1})),
+        Request::post(KEYS).bearer(&admin.secret).header("Content-Type", "application/json").body(secret),
+        Request::post(KEYS).bearer(&admin.secret).header("Content-Type", secret).body(secret),
     ];
     for request in requests {
         let status = server.public(&request.host("api.example.com")).status;
@@ -92,35 +68,20 @@ fn misplace(server: &Server, admin: &Key, secret: &str) {
     server.verify(
         &json!({"key": secret, "method": "GET", "path": format!("/v1/{secret}"), "referrer": secret, "ip": secret}),
     );
-    for body in [
-        format!("{{\"{secret}\": 1}}"),
-        secret.to_owned(),
-        json!({"key": secret, "method": secret}).to_string(),
-    ] {
-        let request = Request::post("/v1/verify")
-            .header("Content-Type", "application/json")
-            .body(body);
+    for body in
+        [format!("{{\"{secret}\": 1}}"), secret.to_owned(), json!({"key": secret, "method": secret}).to_string()]
+    {
+        let request = Request::post("/v1/verify").header("Content-Type", "application/json").body(body);
         request.send_to_socket(&server.socket()).expect(400);
-        let request = Request::post("/v1/verify")
-            .bearer(secret)
-            .json(&json!({"key": secret, "method": "GET", "path": USER}));
+        let request =
+            Request::post("/v1/verify").bearer(secret).json(&json!({"key": secret, "method": "GET", "path": USER}));
         request.send(server.internal).expect(401);
     }
-    Request::get(&format!("/admin/v1/keys/{secret}"))
-        .bearer(secret)
-        .send(server.internal)
-        .expect(401);
-    server
-        .admin(Request::get(&format!("/admin/v1/keys/{secret}")))
-        .expect(404);
-    server
-        .admin(Request::get(&format!("/admin/v1/keys?cursor={secret}")))
-        .expect(400);
+    Request::get(&format!("/admin/v1/keys/{secret}")).bearer(secret).send(server.internal).expect(401);
+    server.admin(Request::get(&format!("/admin/v1/keys/{secret}"))).expect(404);
+    server.admin(Request::get(&format!("/admin/v1/keys?cursor={secret}"))).expect(400);
 }
 
 fn lines_with(log: &str, secret: &str) -> String {
-    log.lines()
-        .filter(|line| line.contains(secret))
-        .collect::<Vec<_>>()
-        .join("\n")
+    log.lines().filter(|line| line.contains(secret)).collect::<Vec<_>>().join("\n")
 }

@@ -2,10 +2,7 @@
 //!
 //! One module a subject, tables where there are many cases. Each test runs a server of its own.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests: a failure here is the test's failure"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is the test's failure")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -57,9 +54,7 @@ fn show(server: &Server, secret: &str, key: &Key) -> Value {
 fn serve(arguments: &[&str]) -> Server {
     let server = Server::serve(Place::new(), arguments);
     let definition = Request::put("/admin/v1/apis/example").header("Content-Type", "application/toml");
-    server
-        .admin(definition.body(include_str!("../../apis/example.toml")))
-        .expect(200);
+    server.admin(definition.body(include_str!("../../apis/example.toml"))).expect(200);
     server
 }
 

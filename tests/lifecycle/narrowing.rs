@@ -12,31 +12,16 @@ use crate::{call, path, show, verdict};
 fn a_change_acts_on_the_next_call() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     let cases = [
-        (
-            json!({"scopes": ["users:write"]}),
-            "insufficient_scope",
-            json!({"scopes": ["*"]}),
-        ),
-        (
-            json!({"scopes": []}),
-            "insufficient_scope",
-            json!({"scopes": ["users:read"]}),
-        ),
+        (json!({"scopes": ["users:write"]}), "insufficient_scope", json!({"scopes": ["*"]})),
+        (json!({"scopes": []}), "insufficient_scope", json!({"scopes": ["users:read"]})),
         (
             json!({"restrictions": {"ip": ["203.0.114.0/24"]}}),
             "ip_not_allowed",
             json!({"restrictions": {"ip": ["203.0.113.0/24"]}}),
         ),
-        (
-            json!({"restrictions": {"ip": []}}),
-            "ip_not_allowed",
-            json!({"restrictions": {"ip": null}}),
-        ),
+        (json!({"restrictions": {"ip": []}}), "ip_not_allowed", json!({"restrictions": {"ip": null}})),
         (
             json!({"restrictions": {"referrer": ["example.org"]}}),
             "referrer_not_allowed",
@@ -85,38 +70,18 @@ fn what_is_not_named_stays() {
     let mut expected = show(&server, &admin.secret, &key);
     let steps = [
         (json!({"name": "Renamed"}), "/name", json!("Renamed")),
-        (
-            json!({"restrictions": {"ip": ["198.51.100.0/24"]}}),
-            "/restrictions/ip",
-            json!(["198.51.100.0/24"]),
-        ),
-        (
-            json!({"restrictions": {"referrer": []}}),
-            "/restrictions/referrer",
-            json!([]),
-        ),
-        (
-            json!({"restrictions": {"referrer": null}}),
-            "/restrictions/referrer",
-            json!(null),
-        ),
+        (json!({"restrictions": {"ip": ["198.51.100.0/24"]}}), "/restrictions/ip", json!(["198.51.100.0/24"])),
+        (json!({"restrictions": {"referrer": []}}), "/restrictions/referrer", json!([])),
+        (json!({"restrictions": {"referrer": null}}), "/restrictions/referrer", json!(null)),
         (
             json!({"restrictions": {"endpoint": ["GET /v1/users/*"]}}),
             "/restrictions/endpoint",
             json!(["GET /v1/users/*"]),
         ),
-        (
-            json!({"metadata": {"b": [1, {"c": null}]}}),
-            "/metadata",
-            json!({"b": [1, {"c": null}]}),
-        ),
+        (json!({"metadata": {"b": [1, {"c": null}]}}), "/metadata", json!({"b": [1, {"c": null}]})),
         (json!({"expires_at": in_days(30)}), "/expires_at", json!(in_days(30))),
         (json!({"expires_at": null}), "/expires_at", json!(null)),
-        (
-            json!({"scopes": ["users:write", "users:read"]}),
-            "/scopes",
-            json!(["users:read", "users:write"]),
-        ),
+        (json!({"scopes": ["users:write", "users:read"]}), "/scopes", json!(["users:read", "users:write"])),
     ];
     for (body, pointer, value) in steps {
         let answer = call(&server, &admin.secret, Request::patch(&path(&key)).json(&body)).expect(200);
@@ -130,21 +95,13 @@ fn what_is_not_named_stays() {
 fn switching_off_and_on() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     for (action, state, code) in [
         ("disable", "disabled", json!("disabled")),
         ("disable", "disabled", json!("disabled")),
         ("enable", "active", json!(null)),
     ] {
-        let answer = call(
-            &server,
-            &admin.secret,
-            Request::post(&format!("{}/{action}", path(&key))),
-        )
-        .expect(200);
+        let answer = call(&server, &admin.secret, Request::post(&format!("{}/{action}", path(&key)))).expect(200);
         assert_eq!(answer["data"]["state"], state);
         assert_eq!(verdict(&server, &key.secret), code);
     }
@@ -155,10 +112,7 @@ fn switching_off_and_on() {
 fn verdicts_know_of_the_change() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     let revoked = call(&server, &admin.secret, Request::delete(&path(&key)));
     let revision: u64 = revoked.header("claviger-revision").unwrap().parse().unwrap();
     let ask = |at_least: u64| {

@@ -18,9 +18,7 @@ fn operations(id: &str) -> Vec<Request> {
         Request::delete(&format!("{path}?reason=leaked")),
         // A precondition is no way to tell either.
         Request::delete(&path).header("If-Match", "\"1\""),
-        Request::patch(&path)
-            .json(&json!({"name": "Mine"}))
-            .header("If-Match", "*"),
+        Request::patch(&path).json(&json!({"name": "Mine"})).header("If-Match", "*"),
     ]
 }
 
@@ -43,13 +41,7 @@ fn another_organizations_key_is_one_that_does_not_exist() {
     for (position, unknown) in operations(&nobodys).into_iter().enumerate() {
         let unknown = call(&server, &key.secret, unknown);
         assert_eq!(unknown.status, 404);
-        let malformed = [
-            "key_123",
-            "key_",
-            "x",
-            "KEY_00000000000000000000000000",
-            "org_00000000000000000000000000",
-        ];
+        let malformed = ["key_123", "key_", "x", "KEY_00000000000000000000000000", "org_00000000000000000000000000"];
         for id in [foreign.id.as_str(), &of_another_api.id].into_iter().chain(malformed) {
             let request = operations(id).remove(position);
             assert_eq!(seen(&call(&server, &key.secret, request)), seen(&unknown), "{id}");
@@ -71,17 +63,9 @@ fn another_organizations_key_is_one_that_does_not_exist() {
 fn a_suspended_organizations_keys_are_refused_and_come_back_as_they_were() {
     let server = Server::demo();
     let (organization, other) = (server.organization(), server.organization());
-    let (key, disabled) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (key, disabled) = (organization.key("example", json!({})), organization.key("example", json!({})));
     let bystander = other.key("example", json!({}));
-    call(
-        &server,
-        &key.secret,
-        Request::post(&format!("{KEYS}/{}/disable", disabled.id)),
-    )
-    .expect(200);
+    call(&server, &key.secret, Request::post(&format!("{KEYS}/{}/disable", disabled.id))).expect(200);
     for (status, code) in [("suspended", json!("subscription_inactive")), ("active", Value::Null)] {
         organization.set_status(status);
         assert_eq!(verdict(&server, &key.secret), code);

@@ -33,10 +33,7 @@ fn revision(response: &Response) -> u64 {
 fn a_stale_tag_changes_nothing() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     let read = || call(&server, &admin.secret, Request::get(&path(&key)));
     let stale = etag(&read());
     let renamed = Request::patch(&path(&key)).json(&json!({"name": "Newer"}));
@@ -44,14 +41,7 @@ fn a_stale_tag_changes_nothing() {
     let (tag, before) = (etag(&read()), read().value());
     assert_ne!(tag, stale);
     let weak = format!("W/{tag}");
-    for precondition in [
-        stale.as_str(),
-        &weak,
-        "\"0\"",
-        "\"other\"",
-        "\"-1\"",
-        "\"99999999999999999999\"",
-    ] {
+    for precondition in [stale.as_str(), &weak, "\"0\"", "\"other\"", "\"-1\"", "\"99999999999999999999\""] {
         for mutation in mutations(&key) {
             call(&server, &admin.secret, mutation.header("If-Match", precondition)).expect(412);
         }
@@ -69,10 +59,7 @@ fn a_stale_tag_changes_nothing() {
 fn the_tag_last_seen_lets_each_change_through() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     let mut last = 0;
     for mutation in mutations(&key) {
         let tag = etag(&call(&server, &admin.secret, Request::get(&path(&key))));
@@ -92,18 +79,11 @@ fn the_tag_last_seen_lets_each_change_through() {
 fn any_tag_will_do() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     for mutation in mutations(&key) {
         call(&server, &admin.secret, mutation.header("If-Match", "*")).expect(200);
     }
-    let created = call(
-        &server,
-        &admin.secret,
-        Request::post(crate::KEYS).json(&json!({"name": "Key"})),
-    );
+    let created = call(&server, &admin.secret, Request::post(crate::KEYS).json(&json!({"name": "Key"})));
     assert_eq!(etag(&created), format!("\"{}\"", revision(&created)));
 }
 
@@ -112,15 +92,10 @@ fn any_tag_will_do() {
 fn the_second_of_two_editors_is_told() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     let tag = etag(&call(&server, &admin.secret, Request::get(&path(&key))));
     let edit = |name: &str| {
-        let request = Request::patch(&path(&key))
-            .json(&json!({"name": name}))
-            .header("If-Match", &tag);
+        let request = Request::patch(&path(&key)).json(&json!({"name": name})).header("If-Match", &tag);
         call(&server, &admin.secret, request).status
     };
     assert_eq!([edit("First"), edit("Second")], [200, 412]);
@@ -136,10 +111,7 @@ fn a_change_to_the_same_is_none() {
     let tag = etag(&call(&server, &admin.secret, Request::get(&path(&key))));
     for (mutation, is_change) in [
         (Request::patch(&path(&key)).json(&json!({})), false),
-        (
-            Request::patch(&path(&key)).json(&json!({"name": "Key", "metadata": {"a": 1}})),
-            false,
-        ),
+        (Request::patch(&path(&key)).json(&json!({"name": "Key", "metadata": {"a": 1}})), false),
         (Request::post(&format!("{}/enable", path(&key))), false),
         (Request::patch(&path(&key)).json(&json!({"metadata": {"a": 2}})), true),
     ] {
@@ -149,12 +121,7 @@ fn a_change_to_the_same_is_none() {
     }
     call(&server, &admin.secret, Request::delete(&path(&key))).expect(200);
     let first = show(&server, &admin.secret, &key);
-    call(
-        &server,
-        &admin.secret,
-        Request::delete(&format!("{}?reason=again", path(&key))),
-    )
-    .expect(200);
+    call(&server, &admin.secret, Request::delete(&format!("{}?reason=again", path(&key)))).expect(200);
     assert_eq!(show(&server, &admin.secret, &key), first);
 }
 
@@ -163,10 +130,7 @@ fn a_change_to_the_same_is_none() {
 fn of_many_editors_at_a_time_one_gets_through() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     for _ in 0..5 {
         let tag = etag(&call(&server, &admin.secret, Request::get(&path(&key))));
         let mut statuses: Vec<_> = thread::scope(|scope| {

@@ -9,13 +9,9 @@ use crate::{KEYS, call, serve};
 /// Calls with a key that is restricted to `203.0.113.0/24` and `2001:db8::/32`; whether it passes.
 fn check(server: &Server, cases: &[(&[(&str, &str)], bool)]) {
     let restrictions = json!({"ip": ["203.0.113.0/24", "2001:db8::/32"]});
-    let key = server
-        .organization()
-        .key("example", json!({"restrictions": restrictions}));
+    let key = server.organization().key("example", json!({"restrictions": restrictions}));
     for (headers, is_allowed) in cases {
-        let request = headers
-            .iter()
-            .fold(Request::get(KEYS), |request, (name, value)| request.header(name, value));
+        let request = headers.iter().fold(Request::get(KEYS), |request, (name, value)| request.header(name, value));
         let status = call(server, &key.secret, request).status;
         assert_eq!(status, if *is_allowed { 200 } else { 403 }, "{headers:?}");
     }
@@ -76,11 +72,7 @@ fn nobody_is_trusted_unless_the_operator_says_so() {
     let server = serve(&[]);
     check(
         &server,
-        &[
-            (&[("X-Forwarded-For", "203.0.113.7")], false),
-            (&[("Forwarded", "for=203.0.113.7")], false),
-            (&[], false),
-        ],
+        &[(&[("X-Forwarded-For", "203.0.113.7")], false), (&[("Forwarded", "for=203.0.113.7")], false), (&[], false)],
     );
     let server = serve(&["--trusted-proxies", "10.0.0.0/8"]);
     check(&server, &[(&[("X-Forwarded-For", "203.0.113.7")], false)]);

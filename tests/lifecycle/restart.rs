@@ -19,25 +19,13 @@ fn plant(server: &Server) -> Deployment {
     let act = |key: &Key, action: &str| {
         call(server, &admin.secret, Request::post(&format!("{}/{action}", path(key)))).expect(200)
     };
-    let plain = create(
-        server,
-        &admin.secret,
-        &json!({"name": "Plain", "metadata": {"team": "payments"}}),
-    );
-    let (disabled, enabled) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let plain = create(server, &admin.secret, &json!({"name": "Plain", "metadata": {"team": "payments"}}));
+    let (disabled, enabled) = (organization.key("example", json!({})), organization.key("example", json!({})));
     act(&disabled, "disable");
     act(&enabled, "disable");
     act(&enabled, "enable");
     let revoked = organization.key("example", json!({}));
-    call(
-        server,
-        &admin.secret,
-        Request::delete(&format!("{}?reason=leaked", path(&revoked))),
-    )
-    .expect(200);
+    call(server, &admin.secret, Request::delete(&format!("{}?reason=leaked", path(&revoked)))).expect(200);
     let narrow = organization.key("example", json!({"scopes": ["users:write"]}));
     let elsewhere = organization.key("example", json!({"restrictions": {"ip": ["198.51.100.0/24"]}}));
     let nowhere = organization.key("example", json!({"restrictions": {"referrer": []}}));
@@ -48,10 +36,7 @@ fn plant(server: &Server) -> Deployment {
     let replaced = organization.key("example", json!({}));
     let replacing = Key::issued(&act(&replaced, "rotate"));
     let parent = organization.key("tork", json!({}));
-    let child = organization.key(
-        "tork",
-        json!({"kind": "ephemeral", "parent_id": parent.id, "ttl_seconds": 3600}),
-    );
+    let child = organization.key("tork", json!({"kind": "ephemeral", "parent_id": parent.id, "ttl_seconds": 3600}));
     let suspended = server.organization();
     let stranger = suspended.key("example", json!({}));
     suspended.set_status("suspended");
@@ -77,11 +62,7 @@ fn plant(server: &Server) -> Deployment {
 impl Deployment {
     fn must_be_as_planted(&self, server: &Server) {
         for (key, code) in &self.keys {
-            let target = if key.secret.starts_with("tork_") {
-                "/api/v1/evaluate"
-            } else {
-                USER
-            };
+            let target = if key.secret.starts_with("tork_") { "/api/v1/evaluate" } else { USER };
             let method = if key.secret.starts_with("tork_") { "POST" } else { "GET" };
             let answer = server.verify(&json!({
                 "key": key.secret, "method": method, "path": target, "ip": "203.0.113.7", "referrer": "https://example.com/",
@@ -94,17 +75,8 @@ impl Deployment {
     fn read(&self, server: &Server) -> Vec<(Value, Option<String>)> {
         let mut targets = vec![KEYS.to_owned()];
         targets.extend(self.keys.iter().map(|(key, _)| path(key)));
-        let answers = targets
-            .iter()
-            .map(|target| call(server, &self.admin.secret, Request::get(target)));
-        answers
-            .map(|answer| {
-                (
-                    without_last_used(answer.value()),
-                    answer.header("etag").map(str::to_owned),
-                )
-            })
-            .collect()
+        let answers = targets.iter().map(|target| call(server, &self.admin.secret, Request::get(target)));
+        answers.map(|answer| (without_last_used(answer.value()), answer.header("etag").map(str::to_owned))).collect()
     }
 }
 
@@ -128,16 +100,9 @@ fn check_second_life(end: fn(Server) -> Place) {
     let server = Server::serve(end(server), &[]);
     deployment.must_be_as_planted(&server);
     assert_eq!(deployment.read(&server), before);
-    assert_eq!(
-        Request::get("/readyz").send(server.internal).expect(200)["revision"],
-        ready["revision"]
-    );
+    assert_eq!(Request::get("/readyz").send(server.internal).expect(200)["revision"], ready["revision"]);
     // It goes on from there: newer keys sort before older ones, and revisions rise.
-    let created = call(
-        &server,
-        &deployment.admin.secret,
-        Request::post(KEYS).json(&json!({"name": "After"})),
-    );
+    let created = call(&server, &deployment.admin.secret, Request::post(KEYS).json(&json!({"name": "After"})));
     let key = Key::issued(&created.expect(201));
     let list = call(&server, &deployment.admin.secret, Request::get(KEYS)).expect(200);
     assert_eq!(list["data"][0]["id"], key.id);
@@ -160,10 +125,7 @@ fn a_crash_loses_no_change_that_was_answered() {
 fn a_crash_brings_no_key_back() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     call(&server, &admin.secret, Request::delete(&path(&key))).expect(200);
     let server = Server::serve(server.kill(), &[]);
     let question = json!({"key": key.secret, "method": "GET", "path": USER});
@@ -175,11 +137,7 @@ fn a_crash_brings_no_key_back() {
 fn a_restart_keeps_the_usage() {
     let mut server = Server::demo();
     let key = server.organization().key("example", json!({}));
-    let narrow = create(
-        &server,
-        &key.secret,
-        &json!({"name": "Narrow", "scopes": ["users:write"]}),
-    );
+    let narrow = create(&server, &key.secret, &json!({"name": "Narrow", "scopes": ["users:write"]}));
     let usage =
         |server: &Server| call(server, &key.secret, Request::get(USAGE)).expect(200)["data"]["organization"].clone();
     for life in 1..=3 {
@@ -192,10 +150,7 @@ fn a_restart_keeps_the_usage() {
         assert_eq!(usage["by_scope"]["users:read"], 4 * life);
         assert_eq!(usage["by_scope"]["usage:read"], life);
         // The key that was made with it was a call, too.
-        assert_eq!(
-            (&usage["total"], &usage["billable"]),
-            (&json!(5 * life + 1), &json!(3 * life + 1))
-        );
+        assert_eq!((&usage["total"], &usage["billable"]), (&json!(5 * life + 1), &json!(3 * life + 1)));
         server = Server::serve(server.stop(), &[]);
     }
 }

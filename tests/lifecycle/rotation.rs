@@ -19,10 +19,7 @@ fn rotate(server: &Server, secret: &str, key: &Key, overlap_seconds: i64) -> Key
 fn rotating_during_an_overlap_ends_the_older_one() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, first) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, first) = (organization.key("example", json!({})), organization.key("example", json!({})));
     let mut secrets = vec![first.secret.clone()];
     for _ in 0..4 {
         secrets.push(rotate(&server, &admin.secret, &first, 3600).secret);
@@ -38,17 +35,11 @@ fn rotating_during_an_overlap_ends_the_older_one() {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a bound on how long the old secret may still be accepted"
-)]
+#[expect(clippy::disallowed_methods, reason = "a bound on how long the old secret may still be accepted")]
 fn an_overlap_ends_when_it_says() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     let rotated = rotate(&server, &admin.secret, &key, 1);
     let deadline = Instant::now() + Duration::from_secs(10);
     while verdict(&server, &key.secret).is_null() {
@@ -68,12 +59,7 @@ fn an_overlap_ends_with_the_key() {
     let rotated = rotate(&server, &admin.secret, &key, 3600);
     assert_eq!(rotated.body["overlap_ends_at"], rotated.body["expires_at"]);
     assert_eq!(rotated.body["expires_at"], key.body["expires_at"]);
-    call(
-        &server,
-        &admin.secret,
-        Request::post(&format!("{}/disable", path(&key))),
-    )
-    .expect(200);
+    call(&server, &admin.secret, Request::post(&format!("{}/disable", path(&key)))).expect(200);
     for secret in [&key.secret, &rotated.secret] {
         assert_eq!(verdict(&server, secret), "disabled");
     }
@@ -89,10 +75,7 @@ fn an_overlap_ends_with_the_key() {
 fn a_dead_key_is_not_rotated() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     call(&server, &admin.secret, Request::delete(&path(&key))).expect(200);
     let again = [
         Request::post(&format!("{}/rotate", path(&key))),

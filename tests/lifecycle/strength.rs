@@ -14,10 +14,7 @@ fn weaker_keys() -> [(&'static str, Value); 6] {
         ("scopes", json!({"scopes": scopes})),
         ("ip", json!({"restrictions": {"ip": ["127.0.0.0/8"]}})),
         ("referrer", json!({"restrictions": {"referrer": ["example.com"]}})),
-        (
-            "endpoint",
-            json!({"restrictions": {"endpoint": ["* /v1/api-keys", "* /v1/api-keys/**", "GET /v1/users/*"]}}),
-        ),
+        ("endpoint", json!({"restrictions": {"endpoint": ["* /v1/api-keys", "* /v1/api-keys/**", "GET /v1/users/*"]}})),
         ("expiry", json!({"expires_at": in_days(30)})),
         ("environment", json!({"environment": "test"})),
     ]
@@ -25,11 +22,7 @@ fn weaker_keys() -> [(&'static str, Value); 6] {
 
 /// A call with a key that may be restricted to one page.
 fn call_from_page(server: &Server, key: &Key, request: Request) -> crate::support::http::Response {
-    call(
-        server,
-        &key.secret,
-        request.header("Referer", "https://example.com/account"),
-    )
+    call(server, &key.secret, request.header("Referer", "https://example.com/account"))
 }
 
 #[test]
@@ -75,46 +68,14 @@ fn a_new_key_is_never_stronger() {
             ("scopes", json!({"scopes": ["users:write"]}), 403),
             // A secret key that names no scopes would have them all.
             ("scopes", json!({}), 403),
-            (
-                "ip",
-                json!({"scopes": ["users:read"], "restrictions": {"ip": ["10.0.0.0/8"]}}),
-                403,
-            ),
-            (
-                "ip",
-                json!({"scopes": ["users:read"], "restrictions": {"ip": ["127.0.0.0/8", "::1"]}}),
-                403,
-            ),
-            (
-                "ip",
-                json!({"scopes": ["users:read"], "restrictions": {"ip": ["0.0.0.0/0"]}, "allow_any_ip": true}),
-                403,
-            ),
-            (
-                "referrer",
-                json!({"scopes": ["users:read"], "restrictions": {"referrer": ["*.example.com"]}}),
-                403,
-            ),
-            (
-                "endpoint",
-                json!({"scopes": ["users:read"], "restrictions": {"endpoint": ["GET /v1/**"]}}),
-                403,
-            ),
-            (
-                "expiry",
-                json!({"scopes": ["users:read"], "expires_at": in_days(31)}),
-                403,
-            ),
-            (
-                "environment",
-                json!({"scopes": ["users:read"], "environment": "live"}),
-                403,
-            ),
-            (
-                "environment",
-                json!({"scopes": ["users:read"], "prefix": "sk_live_"}),
-                403,
-            ),
+            ("ip", json!({"scopes": ["users:read"], "restrictions": {"ip": ["10.0.0.0/8"]}}), 403),
+            ("ip", json!({"scopes": ["users:read"], "restrictions": {"ip": ["127.0.0.0/8", "::1"]}}), 403),
+            ("ip", json!({"scopes": ["users:read"], "restrictions": {"ip": ["0.0.0.0/0"]}, "allow_any_ip": true}), 403),
+            ("referrer", json!({"scopes": ["users:read"], "restrictions": {"referrer": ["*.example.com"]}}), 403),
+            ("endpoint", json!({"scopes": ["users:read"], "restrictions": {"endpoint": ["GET /v1/**"]}}), 403),
+            ("expiry", json!({"scopes": ["users:read"], "expires_at": in_days(31)}), 403),
+            ("environment", json!({"scopes": ["users:read"], "environment": "live"}), 403),
+            ("environment", json!({"scopes": ["users:read"], "prefix": "sk_live_"}), 403),
         ];
         for (_, body, status) in stronger.iter().filter(|(beyond, ..)| *beyond == weakness) {
             let body = with(json!({"name": "Key"}), body.clone());
@@ -148,22 +109,11 @@ fn an_edit_never_makes_a_key_stronger() {
         json!({"expires_at": in_days(31)}),
     ];
     for edit in edits {
-        assert_eq!(
-            call(&server, &weak.secret, Request::patch(&path(&target)).json(&edit)).status,
-            403,
-            "{edit}"
-        );
+        assert_eq!(call(&server, &weak.secret, Request::patch(&path(&target)).json(&edit)).status, 403, "{edit}");
         // Nor oneself.
-        assert_eq!(
-            call(&server, &weak.secret, Request::patch(&path(&weak)).json(&edit)).status,
-            403,
-            "{edit}"
-        );
+        assert_eq!(call(&server, &weak.secret, Request::patch(&path(&weak)).json(&edit)).status, 403, "{edit}");
     }
-    assert_eq!(
-        show(&server, &organization.key("example", json!({})).secret, &target),
-        before
-    );
+    assert_eq!(show(&server, &organization.key("example", json!({})).secret, &target), before);
     let narrower = json!({"scopes": ["users:read"], "restrictions": {"ip": ["127.0.0.1"]}, "expires_at": in_days(29)});
     call(&server, &weak.secret, Request::patch(&path(&target)).json(&narrower)).expect(200);
 }
@@ -174,10 +124,7 @@ fn keys_outlive_the_key_that_made_them() {
     let server = Server::demo();
     let first = server.organization().key("example", json!({}));
     let second = create(&server, &first.secret, &json!({"name": "Second"}));
-    assert_eq!(
-        (&second.body["parent_id"], &second.body["created_by"]),
-        (&Value::Null, &json!(first.id))
-    );
+    assert_eq!((&second.body["parent_id"], &second.body["created_by"]), (&Value::Null, &json!(first.id)));
     call(&server, &second.secret, Request::delete(&path(&first))).expect(200);
     assert_eq!(verdict(&server, &second.secret), Value::Null);
     assert_eq!(verdict(&server, &first.secret), "revoked");
@@ -203,10 +150,7 @@ fn a_child_never_outranks_its_parent() {
         let refused = send(&parent.secret, Request::post(keys).json(&body));
         assert!(matches!(refused.status, 400 | 403), "{body} {refused:?}");
     }
-    let made = send(
-        &parent.secret,
-        Request::post(keys).json(&json!({"name": "Agent", "kind": "ephemeral"})),
-    );
+    let made = send(&parent.secret, Request::post(keys).json(&json!({"name": "Agent", "kind": "ephemeral"})));
     let child = Key::issued(&made.expect(201));
     assert_eq!(child.body["scopes"], json!(["api_keys:write", "evaluate"]));
     let code = || {
@@ -217,23 +161,11 @@ fn a_child_never_outranks_its_parent() {
     assert_eq!(code(), Value::Null);
     let admin = organization.key("tork", json!({}));
     for (narrower, expected, wider) in [
-        (
-            json!({"scopes": ["api_keys:write"]}),
-            "insufficient_scope",
-            json!({"scopes": ["evaluate"]}),
-        ),
-        (
-            json!({"restrictions": {"ip": ["10.0.0.0/8"]}}),
-            "ip_not_allowed",
-            json!({"restrictions": {"ip": null}}),
-        ),
+        (json!({"scopes": ["api_keys:write"]}), "insufficient_scope", json!({"scopes": ["evaluate"]})),
+        (json!({"restrictions": {"ip": ["10.0.0.0/8"]}}), "ip_not_allowed", json!({"restrictions": {"ip": null}})),
     ] {
         for (body, expected) in [(narrower, json!(expected)), (wider, Value::Null)] {
-            send(
-                &admin.secret,
-                Request::patch(&format!("{keys}/{}", parent.id)).json(&body),
-            )
-            .expect(200);
+            send(&admin.secret, Request::patch(&format!("{keys}/{}", parent.id)).json(&body)).expect(200);
             assert_eq!(code(), expected, "{body}");
         }
     }

@@ -48,23 +48,14 @@ fn every_call_is_counted_once() {
 fn the_customer_api_counts_its_own_calls() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("example", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (admin, key) = (organization.key("example", json!({})), organization.key("example", json!({})));
     let count = |request: Request| {
         let before = organization.usage("example");
         let status = call(&server, &admin.secret, request).status;
         let after = organization.usage("example");
-        assert_eq!(
-            after["total"].as_u64().unwrap() - before["total"].as_u64().unwrap_or(0),
-            1
-        );
-        let risen = after["by_scope"]
-            .as_object()
-            .unwrap()
-            .iter()
-            .find(|(name, count)| before["by_scope"][*name] != **count);
+        assert_eq!(after["total"].as_u64().unwrap() - before["total"].as_u64().unwrap_or(0), 1);
+        let risen =
+            after["by_scope"].as_object().unwrap().iter().find(|(name, count)| before["by_scope"][*name] != **count);
         (status, risen.unwrap().0.clone())
     };
     let path = path(&key);
@@ -74,11 +65,7 @@ fn the_customer_api_counts_its_own_calls() {
         (Request::post(KEYS).json(&json!({"name": "Key"})), 201, "api_keys:write"),
         (Request::post(KEYS).json(&json!({})), 400, "api_keys:write"),
         (Request::get(&path), 200, "api_keys:read"),
-        (
-            Request::patch(&path).json(&json!({"name": "Renamed"})),
-            200,
-            "api_keys:write",
-        ),
+        (Request::patch(&path).json(&json!({"name": "Renamed"})), 200, "api_keys:write"),
         (Request::post(&format!("{path}/rotate")), 200, "api_keys:write"),
         (Request::post(&format!("{path}/disable")), 200, "api_keys:write"),
         (Request::post(&format!("{path}/enable")), 200, "api_keys:write"),
@@ -100,47 +87,24 @@ fn the_customer_api_counts_its_own_calls() {
 fn reports_keep_to_their_subject() {
     let server = Server::demo();
     let (ours, theirs) = (server.organization(), server.organization());
-    let (key, foreign, of_another_api) = (
-        ours.key("example", json!({})),
-        theirs.key("example", json!({})),
-        ours.key("toksta", json!({})),
-    );
+    let (key, foreign, of_another_api) =
+        (ours.key("example", json!({})), theirs.key("example", json!({})), ours.key("toksta", json!({})));
     let second = create(&server, &key.secret, &json!({"name": "Second"}));
     for secret in [&key.secret, &foreign.secret, &foreign.secret, &second.secret] {
         call(&server, secret, Request::get(USER)).expect(200);
     }
-    server
-        .public(&Request::get(KEYS).host("api.toksta.com").bearer(&of_another_api.secret))
-        .expect(200);
+    server.public(&Request::get(KEYS).host("api.toksta.com").bearer(&of_another_api.secret)).expect(200);
     let report = call(&server, &key.secret, Request::get(USAGE)).expect(200)["data"].clone();
-    assert_eq!(
-        (&report["organization"]["id"], &report["key"]["id"]),
-        (&json!(ours.id), &json!(key.id))
-    );
-    assert_eq!(
-        report["organization"]["by_scope"],
-        json!({"api_keys:write": 1, "users:read": 2, "usage:read": 1})
-    );
-    assert_eq!(
-        report["key"]["by_scope"],
-        json!({"api_keys:write": 1, "users:read": 1, "usage:read": 1})
-    );
+    assert_eq!((&report["organization"]["id"], &report["key"]["id"]), (&json!(ours.id), &json!(key.id)));
+    assert_eq!(report["organization"]["by_scope"], json!({"api_keys:write": 1, "users:read": 2, "usage:read": 1}));
+    assert_eq!(report["key"]["by_scope"], json!({"api_keys:write": 1, "users:read": 1, "usage:read": 1}));
     assert_eq!(theirs.usage("example")["by_scope"], json!({"users:read": 2}));
     assert_eq!(ours.usage("toksta")["by_scope"], json!({"api_keys:read": 1}));
     let nothing = server.organization().usage("example");
     assert_eq!((&nothing["total"], &nothing["by_outcome"]), (&json!(0), &json!({})));
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&report), ["period_start", "period_end", "organization", "key"]);
-    let counts = [
-        "id",
-        "total",
-        "allowed",
-        "denied",
-        "billable",
-        "by_scope",
-        "by_environment",
-        "by_outcome",
-    ];
+    let counts = ["id", "total", "allowed", "denied", "billable", "by_scope", "by_environment", "by_outcome"];
     assert_eq!(
         (names(&report["organization"]), names(&report["key"])),
         (counts.map(str::to_owned).into(), counts.map(str::to_owned).into())

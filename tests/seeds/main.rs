@@ -6,10 +6,7 @@
 //!
 //! Each test runs a server of its own (`claviger demo`) with organizations and keys of its own.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests: a failure here is the test's failure"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is the test's failure")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -53,10 +50,7 @@ fn rise(before: &Value, after: &Value) -> Value {
                 let count = count.as_u64().unwrap() - before[name].as_u64().unwrap_or(0);
                 (name.clone(), Value::from(count))
             });
-            risen[name] = each
-                .filter(|(_, count)| *count != 0)
-                .collect::<serde_json::Map<_, _>>()
-                .into();
+            risen[name] = each.filter(|(_, count)| *count != 0).collect::<serde_json::Map<_, _>>().into();
         }
     }
     risen
@@ -86,18 +80,9 @@ fn the_tables_name_every_test() {
         });
         let tests: BTreeSet<_> = tests.collect();
         // What stands in backticks is a name of a test if it could be one; `check_error` is a helper.
-        let is_name = |text: &&str| {
-            text.len() > 5
-                && text
-                    .bytes()
-                    .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
-        };
-        let named = section
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .filter(is_name)
-            .filter(|name| *name != "check_error");
+        let is_name =
+            |text: &&str| text.len() > 5 && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        let named = section.split('`').skip(1).step_by(2).filter(is_name).filter(|name| *name != "check_error");
         assert_eq!(named.collect::<BTreeSet<_>>(), tests, "{file}");
         // Every row has something in both columns.
         for row in section.lines().filter(|line| line.starts_with('|')) {

@@ -19,9 +19,7 @@ const KEYS: &str = "/api/v1/api-keys";
 const USAGE: &str = "/api/v1/account/usage";
 
 fn evaluate(secret: &str) -> Request {
-    Request::post("/api/v1/evaluate")
-        .bearer(secret)
-        .json(&json!({"content": "Hello world", "checks": ["pii"]}))
+    Request::post("/api/v1/evaluate").bearer(secret).json(&json!({"content": "Hello world", "checks": ["pii"]}))
 }
 
 fn create(server: &Server, secret: &str, body: &Value) -> Key {
@@ -44,10 +42,7 @@ fn a_key_looks_as_printed() {
     let made_with_it = create(&server, &first.secret, &json!({"name": "Production Server"}));
     for key in [&first, &made_with_it] {
         let random = key.secret.strip_prefix("tork_live_").unwrap();
-        assert!(
-            is_random_part(random, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", u8::is_ascii_alphanumeric),
-            "{random}"
-        );
+        assert!(is_random_part(random, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", u8::is_ascii_alphanumeric), "{random}");
         assert_eq!(key.body["prefix"], "tork_live_");
         assert_eq!(key.body["hint"].as_str(), Some(&random[random.len() - 4..]));
     }
@@ -70,17 +65,9 @@ fn a_key_is_tied_to_its_organization() {
     let (ours, theirs) = (server.organization(), server.organization());
     let (key, foreign) = (ours.key("tork", json!({})), theirs.key("tork", json!({})));
     let verdict = server.verify(&json!({"key": key.secret, "method": "POST", "path": "/api/v1/evaluate"}));
-    assert_eq!(
-        (&verdict["valid"], &verdict["key"]["organization"]),
-        (&json!(true), &json!(ours.id))
-    );
+    assert_eq!((&verdict["valid"], &verdict["key"]["organization"]), (&json!(true), &json!(ours.id)));
     let list = by_address(&server, Request::get(KEYS).bearer(&key.secret)).expect(200);
-    let ids: Vec<_> = list["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|key| key["id"].as_str().unwrap())
-        .collect();
+    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap()).collect();
     assert_eq!(ids, [key.id.as_str()]);
     // Another organization's key is not there at all, whatever is tried with it.
     for request in [
@@ -100,11 +87,8 @@ fn a_key_grants_access_to_all_services() {
     let server = Server::demo();
     let key = server.organization().key("tork", json!({}));
     assert_eq!(key.body["scopes"], json!(["*"]));
-    let calls = [
-        evaluate(&key.secret),
-        Request::get(KEYS).bearer(&key.secret),
-        Request::get(USAGE).bearer(&key.secret),
-    ];
+    let calls =
+        [evaluate(&key.secret), Request::get(KEYS).bearer(&key.secret), Request::get(USAGE).bearer(&key.secret)];
     for call in calls {
         by_address(&server, call).expect(200);
     }
@@ -118,19 +102,11 @@ fn a_key_has_a_descriptive_name() {
     for name in ["Production Server", "Development"] {
         let created = create(&server, &key.secret, &json!({"name": name}));
         assert_eq!(created.body["name"], name);
-        let shown = by_address(
-            &server,
-            Request::get(&format!("{KEYS}/{}", created.id)).bearer(&key.secret),
-        )
-        .expect(200);
+        let shown =
+            by_address(&server, Request::get(&format!("{KEYS}/{}", created.id)).bearer(&key.secret)).expect(200);
         assert_eq!(shown["data"]["name"], name);
     }
-    for body in [
-        json!({}),
-        json!({"name": ""}),
-        json!({"name": " "}),
-        json!({"name": null}),
-    ] {
+    for body in [json!({}), json!({"name": ""}), json!({"name": " "}), json!({"name": null})] {
         let refused = by_address(&server, Request::post(KEYS).bearer(&key.secret).json(&body)).expect(400);
         assert_eq!(refused["error"]["field"], "name", "{body}");
     }
@@ -142,21 +118,12 @@ fn the_secret_is_never_shown_again() {
     let server = Server::demo();
     let organization = server.organization();
     let mine = organization.key("tork", json!({}));
-    let key = create(
-        &server,
-        &mine.secret,
-        &json!({"name": "Production Server", "metadata": {"team": "payments"}}),
-    );
+    let key = create(&server, &mine.secret, &json!({"name": "Production Server", "metadata": {"team": "payments"}}));
     let path = format!("{KEYS}/{}", key.id);
     let mut answers = vec![
         by_address(&server, Request::get(&path).bearer(&mine.secret)),
         by_address(&server, Request::get(KEYS).bearer(&mine.secret)),
-        by_address(
-            &server,
-            Request::patch(&path)
-                .bearer(&mine.secret)
-                .json(&json!({"name": "Renamed"})),
-        ),
+        by_address(&server, Request::patch(&path).bearer(&mine.secret).json(&json!({"name": "Renamed"}))),
         by_address(&server, Request::post(&format!("{path}/disable")).bearer(&mine.secret)),
         by_address(&server, Request::post(&format!("{path}/enable")).bearer(&mine.secret)),
         by_address(&server, Request::get(USAGE).bearer(&key.secret)),
@@ -164,11 +131,7 @@ fn the_secret_is_never_shown_again() {
         by_address(&server, evaluate(&key.secret)),
         by_address(&server, Request::get(&format!("{KEYS}/key_123")).bearer(&key.secret)),
     ];
-    for path in [
-        "keys".to_owned(),
-        format!("keys/{}", key.id),
-        format!("keys?organization={}", organization.id),
-    ] {
+    for path in ["keys".to_owned(), format!("keys/{}", key.id), format!("keys?organization={}", organization.id)] {
         answers.push(server.admin(Request::get(&format!("/admin/v1/{path}"))));
     }
     let question = json!({"key": key.secret, "method": "POST", "path": "/api/v1/evaluate"});
@@ -184,11 +147,7 @@ fn the_secret_is_never_shown_again() {
     assert!(!verified.to_string().contains(random), "{verified}");
     assert!(!server.log().contains(random));
     for (path, bytes) in server.files() {
-        assert!(
-            !contains(&bytes, random.as_bytes()),
-            "{} holds the secret",
-            path.display()
-        );
+        assert!(!contains(&bytes, random.as_bytes()), "{} holds the secret", path.display());
     }
 }
 
@@ -216,24 +175,12 @@ fn revoked_keys_stop_working_instantly() {
     revoke(&server, &admin.secret, &key.id).expect(200);
     for secret in [&key.secret, &child.secret] {
         check_error(&by_address(&server, evaluate(secret)), 401, "invalid_api_key");
-        check_error(
-            &by_address(&server, Request::get(KEYS).bearer(secret)),
-            401,
-            "invalid_api_key",
-        );
+        check_error(&by_address(&server, Request::get(KEYS).bearer(secret)), 401, "invalid_api_key");
         let verdict = server.verify(&json!({"key": secret, "method": "POST", "path": "/api/v1/evaluate"}));
-        assert_eq!(
-            (&verdict["valid"], &verdict["code"]),
-            (&json!(false), &json!("revoked")),
-            "{verdict}"
-        );
+        assert_eq!((&verdict["valid"], &verdict["code"]), (&json!(false), &json!("revoked")), "{verdict}");
         assert_eq!(verdict["status"], 401);
     }
-    let shown = by_address(
-        &server,
-        Request::get(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret),
-    )
-    .expect(200);
+    let shown = by_address(&server, Request::get(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret)).expect(200);
     assert_eq!(shown["data"]["state"], "revoked");
     by_address(&server, evaluate(&admin.secret)).expect(200);
 }
@@ -302,19 +249,8 @@ fn all_usage_is_the_accounts() {
 fn a_key_can_end_after_ninety_days() {
     let server = Server::demo();
     let key = server.organization().key("tork", json!({}));
-    let created = create(
-        &server,
-        &key.secret,
-        &json!({"name": "Production Server", "ttl_seconds": 90 * 24 * 3600}),
-    );
-    let micros = |name: &str| {
-        created.body[name]
-            .as_str()
-            .unwrap()
-            .parse::<Timestamp>()
-            .unwrap()
-            .as_micros()
-    };
+    let created = create(&server, &key.secret, &json!({"name": "Production Server", "ttl_seconds": 90 * 24 * 3600}));
+    let micros = |name: &str| created.body[name].as_str().unwrap().parse::<Timestamp>().unwrap().as_micros();
     assert_eq!(micros("expires_at") - micros("created_at"), 90 * 24 * 3600 * 1_000_000);
     by_address(&server, evaluate(&created.secret)).expect(200);
 }
@@ -368,21 +304,12 @@ fn rotation_in_place_ensures_zero_downtime() {
     let admin = organization.key("tork", json!({}));
     let key = organization.key("tork", json!({"name": "Production Server"}));
     let rotate = |body: &Value| {
-        let request = Request::post(&format!("{KEYS}/{}/rotate", key.id))
-            .bearer(&admin.secret)
-            .json(body);
+        let request = Request::post(&format!("{KEYS}/{}/rotate", key.id)).bearer(&admin.secret).json(body);
         Key::issued(&by_address(&server, request).expect(200))
     };
     let second = rotate(&json!({"overlap_seconds": 3600}));
-    assert_eq!(
-        (&second.id, &second.body["name"]),
-        (&key.id, &json!("Production Server"))
-    );
-    assert!(
-        second.body["rotated_at"].is_string() && second.body["overlap_ends_at"].is_string(),
-        "{}",
-        second.body
-    );
+    assert_eq!((&second.id, &second.body["name"]), (&key.id, &json!("Production Server")));
+    assert!(second.body["rotated_at"].is_string() && second.body["overlap_ends_at"].is_string(), "{}", second.body);
     for secret in [&key.secret, &second.secret] {
         by_address(&server, evaluate(secret)).expect(200);
     }
@@ -401,22 +328,12 @@ fn rotation_in_place_ensures_zero_downtime() {
 fn a_key_can_be_revoked_for_each_reason() {
     let server = Server::demo();
     let admin = server.organization().key("tork", json!({}));
-    for reason in [
-        "Key exposed",
-        "Team member leaves",
-        "Unusual activity",
-        "Regular rotation",
-        "Security incident",
-    ] {
+    for reason in ["Key exposed", "Team member leaves", "Unusual activity", "Regular rotation", "Security incident"] {
         let key = create(&server, &admin.secret, &json!({"name": "Production Server"}));
         let target = format!("{KEYS}/{}?reason={}", key.id, reason.replace(' ', "%20"));
         by_address(&server, Request::delete(&target).bearer(&admin.secret)).expect(200);
         check_error(&by_address(&server, evaluate(&key.secret)), 401, "invalid_api_key");
-        let shown = by_address(
-            &server,
-            Request::get(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret),
-        )
-        .expect(200);
+        let shown = by_address(&server, Request::get(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret)).expect(200);
         assert_eq!(shown["data"]["revoked_reason"], reason);
         assert!(shown["data"]["revoked_at"].is_string());
     }
@@ -436,18 +353,11 @@ fn separate_keys_for_environments() {
         }
         // Of this key alone: its calls, and the one that asks.
         let usage = usage_of_key(&server, &key.secret);
-        assert_eq!(
-            (&usage["id"], &usage["by_scope"]["evaluate"]),
-            (&json!(key.id), &json!(calls))
-        );
+        assert_eq!((&usage["id"], &usage["by_scope"]["evaluate"]), (&json!(key.id), &json!(calls)));
         assert_eq!(usage["total"], calls + 1);
     }
     revoke(&server, &admin.secret, &development.id).expect(200);
-    check_error(
-        &by_address(&server, evaluate(&development.secret)),
-        401,
-        "invalid_api_key",
-    );
+    check_error(&by_address(&server, evaluate(&development.secret)), 401, "invalid_api_key");
     for key in [&staging, &production] {
         by_address(&server, evaluate(&key.secret)).expect(200);
     }
@@ -465,11 +375,7 @@ fn usage_is_exactly_the_calls_made() {
         by_address(&server, evaluate(&full.secret)).expect(200);
     }
     // What fails behind the check was let through all the same.
-    by_address(
-        &server,
-        Request::post("/api/v1/evaluate").bearer(&full.secret).json(&json!({})),
-    )
-    .expect(400);
+    by_address(&server, Request::post("/api/v1/evaluate").bearer(&full.secret).json(&json!({}))).expect(400);
     by_address(&server, Request::get(&format!("{KEYS}/key_123")).bearer(&full.secret)).expect(404);
     by_address(&server, Request::get("/api/v1/nothing").bearer(&full.secret)).expect(404);
     for _ in 0..2 {
@@ -507,11 +413,7 @@ fn usage_shows_calls_with_dead_keys() {
     let admin = organization.key("tork", json!({}));
     let [revoked, disabled] = [organization.key("tork", json!({})), organization.key("tork", json!({}))];
     revoke(&server, &admin.secret, &revoked.id).expect(200);
-    by_address(
-        &server,
-        Request::post(&format!("{KEYS}/{}/disable", disabled.id)).bearer(&admin.secret),
-    )
-    .expect(200);
+    by_address(&server, Request::post(&format!("{KEYS}/{}/disable", disabled.id)).bearer(&admin.secret)).expect(200);
     let before = organization.usage("tork");
     for secret in [&revoked.secret, &revoked.secret, &disabled.secret] {
         check_error(&by_address(&server, evaluate(secret)), 401, "invalid_api_key");

@@ -75,17 +75,10 @@ fn all_requests_require_authentication() {
     }
     // What is not there needs a key too, so that nobody learns what is.
     check_error(&send(&server, Request::get("/api/v1/nothing")), 401, "missing_api_key");
-    check_error(
-        &send(&server, Request::delete("/api/v1/evaluate")),
-        401,
-        "missing_api_key",
-    );
+    check_error(&send(&server, Request::delete("/api/v1/evaluate")), 401, "missing_api_key");
     // None of them did anything.
     let shown = send(&server, Request::get(&format!("{KEYS}/{}", key.id)).bearer(&key.secret)).expect(200);
-    assert_eq!(
-        (&shown["data"]["name"], &shown["data"]["state"]),
-        (&json!("Key"), &json!("active"))
-    );
+    assert_eq!((&shown["data"]["name"], &shown["data"]["state"]), (&json!("Key"), &json!("active")));
     let list = send(&server, Request::get(KEYS).bearer(&key.secret)).expect(200);
     assert_eq!(list["data"].as_array().unwrap().len(), 1);
 }
@@ -99,10 +92,7 @@ fn a_key_is_a_prefix_and_a_random_string() {
     for _ in 0..20 {
         let key = organization.key("tork", json!({"prefix": "tork_sk_"}));
         let random = key.secret.strip_prefix("tork_sk_").unwrap();
-        assert!(
-            is_random_part(random, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxx", u8::is_ascii_alphanumeric),
-            "{random}"
-        );
+        assert!(is_random_part(random, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxx", u8::is_ascii_alphanumeric), "{random}");
         // No two begin alike: it is random from the first characters on.
         assert!(seen.insert(random[..8].to_owned()));
     }
@@ -140,20 +130,14 @@ fn the_example_works_with_a_key() {
     let server = Server::demo();
     let key = server.organization().key("tork", json!({"prefix": "tork_sk_"}));
     let expected = json!({"success": true, "data": {"findings": [], "checked": ["pii"], "characters": 11}});
-    for response in [
-        server.public(&example_with(&key.secret)),
-        by_address(&server, example_with(&key.secret)),
-    ] {
+    for response in [server.public(&example_with(&key.secret)), by_address(&server, example_with(&key.secret))] {
         assert_eq!(response.expect(200), expected);
     }
     // The check that it asks for is a real one.
     let request = Request::post("/api/v1/evaluate").bearer(&key.secret);
     let request = request.json(&json!({"content": "Write to ada@example.com", "checks": ["pii"]}));
     let found = send(&server, request).expect(200);
-    assert_eq!(
-        found["data"]["findings"],
-        json!([{"check": "pii", "type": "email", "start": 9, "end": 24}])
-    );
+    assert_eq!(found["data"]["findings"], json!([{"check": "pii", "type": "email", "start": 9, "end": 24}]));
 }
 
 /// "Secret Key | tork_sk_ | Full access | Server-side applications"
@@ -165,19 +149,11 @@ fn secret_keys() {
     let made_with_it = create(&server, &first.secret, &json!({"name": "Server", "prefix": "tork_sk_"}));
     for key in [&first, &made_with_it] {
         assert!(key.secret.starts_with("tork_sk_"));
-        assert_eq!(
-            (&key.body["kind"], &key.body["scopes"]),
-            (&json!("secret"), &json!(["*"]))
-        );
-        assert_eq!(
-            (&key.body["expires_at"], &key.body["parent_id"]),
-            (&Value::Null, &Value::Null)
-        );
-        for request in [
-            example_with(&key.secret),
-            Request::get(KEYS).bearer(&key.secret),
-            Request::get(USAGE).bearer(&key.secret),
-        ] {
+        assert_eq!((&key.body["kind"], &key.body["scopes"]), (&json!("secret"), &json!(["*"])));
+        assert_eq!((&key.body["expires_at"], &key.body["parent_id"]), (&Value::Null, &Value::Null));
+        for request in
+            [example_with(&key.secret), Request::get(KEYS).bearer(&key.secret), Request::get(USAGE).bearer(&key.secret)]
+        {
             by_address(&server, request).expect(200);
         }
     }
@@ -197,16 +173,10 @@ fn restricted_keys() {
         (json!([]), 403, 403, 403),
     ];
     for (scopes, evaluated, usage, listed) in cases {
-        let key = create(
-            &server,
-            &secret.secret,
-            &json!({"name": "Integration", "kind": "restricted", "scopes": scopes}),
-        );
+        let key =
+            create(&server, &secret.secret, &json!({"name": "Integration", "kind": "restricted", "scopes": scopes}));
         assert!(key.secret.starts_with("tork_rk_"));
-        assert_eq!(
-            (&key.body["kind"], &key.body["scopes"]),
-            (&json!("restricted"), &scopes)
-        );
+        assert_eq!((&key.body["kind"], &key.body["scopes"]), (&json!("restricted"), &scopes));
         let calls = [
             (example_with(&key.secret), evaluated),
             (Request::get(USAGE).bearer(&key.secret).host(HOST), usage),
@@ -221,10 +191,7 @@ fn restricted_keys() {
         }
     }
     // Which endpoints, it must say; and all of them it cannot have.
-    for body in [
-        json!({"kind": "restricted"}),
-        json!({"kind": "restricted", "scopes": ["*"]}),
-    ] {
+    for body in [json!({"kind": "restricted"}), json!({"kind": "restricted", "scopes": ["*"]})] {
         let refused = organization.try_key("tork", body.clone()).expect(400);
         assert_eq!(refused["field"], "scopes", "{body}");
     }
@@ -241,11 +208,7 @@ fn restricted_keys_with_named_endpoints() {
     });
     let key = server.organization().key("tork", wish);
     send(&server, Request::get(USAGE).bearer(&key.secret)).expect(200);
-    check_error(
-        &server.public(&example_with(&key.secret)),
-        403,
-        "insufficient_permissions",
-    );
+    check_error(&server.public(&example_with(&key.secret)), 403, "insufficient_permissions");
 }
 
 /// "Ephemeral Key | tork_ek_ | Session-scoped | Temporary agent sessions"
@@ -257,23 +220,12 @@ fn ephemeral_keys() {
     let body = json!({"name": "Agent session", "kind": "ephemeral", "scopes": ["evaluate"], "ttl_seconds": 600});
     let key = create(&server, &parent.secret, &body);
     assert!(key.secret.starts_with("tork_ek_"));
-    assert_eq!(
-        (&key.body["kind"], &key.body["parent_id"]),
-        (&json!("ephemeral"), &json!(parent.id))
-    );
+    assert_eq!((&key.body["kind"], &key.body["parent_id"]), (&json!("ephemeral"), &json!(parent.id)));
     assert!(key.body["expires_at"].is_string());
     server.public(&example_with(&key.secret)).expect(200);
-    check_error(
-        &send(&server, Request::get(USAGE).bearer(&key.secret)),
-        403,
-        "insufficient_permissions",
-    );
+    check_error(&send(&server, Request::get(USAGE).bearer(&key.secret)), 403, "insufficient_permissions");
     // Every one of them ends, a day later at most.
-    let unsaid = create(
-        &server,
-        &parent.secret,
-        &json!({"name": "Agent session", "kind": "ephemeral"}),
-    );
+    let unsaid = create(&server, &parent.secret, &json!({"name": "Agent session", "kind": "ephemeral"}));
     assert!(unsaid.body["expires_at"].is_string());
     for ttl_seconds in [0, -1, 86_401] {
         let body = json!({"name": "Agent session", "kind": "ephemeral", "ttl_seconds": ttl_seconds});
@@ -296,11 +248,7 @@ fn ephemeral_keys_end_with_their_parent() {
     let admin = organization.key("tork", json!({}));
     let parent_and_child = || {
         let parent = organization.key("tork", json!({}));
-        let child = create(
-            &server,
-            &parent.secret,
-            &json!({"name": "Agent session", "kind": "ephemeral"}),
-        );
+        let child = create(&server, &parent.secret, &json!({"name": "Agent session", "kind": "ephemeral"}));
         server.public(&example_with(&child.secret)).expect(200);
         (parent, child)
     };
@@ -318,11 +266,7 @@ fn ephemeral_keys_end_with_their_parent() {
 
     let (parent, child) = parent_and_child();
     act(Request::patch(&format!("{KEYS}/{}", parent.id)).json(&json!({"scopes": ["usage:read"]})));
-    check_error(
-        &server.public(&example_with(&child.secret)),
-        403,
-        "insufficient_permissions",
-    );
+    check_error(&server.public(&example_with(&child.secret)), 403, "insufficient_permissions");
 
     // A new secret for the parent is not the end of the parent.
     let (parent, child) = parent_and_child();
@@ -336,16 +280,8 @@ fn rotate_keys_regularly() {
     let server = Server::demo();
     let mut current = server.organization().key("tork", json!({"prefix": "tork_sk_"}));
     for _ in 0..3 {
-        let next = create(
-            &server,
-            &current.secret,
-            &json!({"name": "Server", "prefix": "tork_sk_"}),
-        );
-        send(
-            &server,
-            Request::delete(&format!("{KEYS}/{}", current.id)).bearer(&next.secret),
-        )
-        .expect(200);
+        let next = create(&server, &current.secret, &json!({"name": "Server", "prefix": "tork_sk_"}));
+        send(&server, Request::delete(&format!("{KEYS}/{}", current.id)).bearer(&next.secret)).expect(200);
         check_error(&server.public(&example_with(&current.secret)), 401, "invalid_api_key");
         server.public(&example_with(&next.secret)).expect(200);
         current = next;
@@ -359,18 +295,11 @@ fn permissions_can_be_limited_later() {
     let server = Server::demo();
     let organization = server.organization();
     let admin = organization.key("tork", json!({}));
-    let key = organization.key(
-        "tork",
-        json!({"kind": "restricted", "scopes": ["evaluate", "usage:read"]}),
-    );
+    let key = organization.key("tork", json!({"kind": "restricted", "scopes": ["evaluate", "usage:read"]}));
     server.public(&example_with(&key.secret)).expect(200);
     let narrowed = Request::patch(&format!("{KEYS}/{}", key.id)).json(&json!({"scopes": ["usage:read"]}));
     send(&server, narrowed.bearer(&admin.secret)).expect(200);
-    check_error(
-        &server.public(&example_with(&key.secret)),
-        403,
-        "insufficient_permissions",
-    );
+    check_error(&server.public(&example_with(&key.secret)), 403, "insufficient_permissions");
     send(&server, Request::get(USAGE).bearer(&key.secret)).expect(200);
 }
 
@@ -384,24 +313,15 @@ fn usage_is_kept_for_each_key() {
     let usage = |key: &Key| send(&server, Request::get(USAGE).bearer(&key.secret)).expect(200)["data"]["key"].clone();
     let before = [usage(&development), usage(&production)];
     server.public(&example_with(&production.secret)).expect(200);
-    assert_eq!(
-        rise(&before[0], &usage(&development))["by_scope"],
-        json!({"usage:read": 1})
-    );
-    assert_eq!(
-        rise(&before[1], &usage(&production))["by_scope"],
-        json!({"evaluate": 1, "usage:read": 1})
-    );
+    assert_eq!(rise(&before[0], &usage(&development))["by_scope"], json!({"usage:read": 1}));
+    assert_eq!(rise(&before[1], &usage(&production))["by_scope"], json!({"evaluate": 1, "usage:read": 1}));
 }
 
 /// "401 | missing_api_key | No API key provided in request"
 #[test]
 fn missing_api_key() {
     let server = Server::demo();
-    let response = send(
-        &server,
-        Request::post("/api/v1/evaluate").json(&json!({"content": "x", "checks": ["pii"]})),
-    );
+    let response = send(&server, Request::post("/api/v1/evaluate").json(&json!({"content": "x", "checks": ["pii"]})));
     check_error(&response, 401, "missing_api_key");
     // Nothing is wrong with a credential that is not there, so the challenge names no error (RFC 6750 section 3.1).
     assert_eq!(response.header("www-authenticate"), Some(r#"Bearer realm="Tork""#));
@@ -426,16 +346,9 @@ fn invalid_api_key() {
     let printed = serde_json::from_str::<Value>(EXAMPLE_ERROR).unwrap().to_string();
     let mut challenges = BTreeSet::new();
     let values = [&revoked, &disabled, &rotated, &elsewhere].map(|key| format!("Bearer {}", key.secret));
-    let malformed = [
-        "Bearer x",
-        "Bearer tork_sk_",
-        "Bearer ",
-        "Bearer",
-        "Basic YTpi",
-        "x",
-        &format!("Bearer {PLACEHOLDER}"),
-    ]
-    .map(str::to_owned);
+    let malformed =
+        ["Bearer x", "Bearer tork_sk_", "Bearer ", "Bearer", "Basic YTpi", "x", &format!("Bearer {PLACEHOLDER}")]
+            .map(str::to_owned);
     for value in values.into_iter().chain(malformed) {
         let request = Request::post("/api/v1/evaluate").json(&json!({"content": "x", "checks": ["pii"]}));
         let response = send(&server, request.header("Authorization", &value));
@@ -443,28 +356,16 @@ fn invalid_api_key() {
         challenges.insert(response.header("www-authenticate").unwrap().to_owned());
     }
     assert_eq!(challenges.len(), 1, "{challenges:?}");
-    assert!(
-        challenges
-            .first()
-            .unwrap()
-            .starts_with(r#"Bearer realm="Tork", error="invalid_token""#)
-    );
+    assert!(challenges.first().unwrap().starts_with(r#"Bearer realm="Tork", error="invalid_token""#));
 }
 
 /// "401 | expired_api_key | API key has expired"
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a bound on how long the key may still be accepted"
-)]
+#[expect(clippy::disallowed_methods, reason = "a bound on how long the key may still be accepted")]
 fn expired_api_key() {
     let server = Server::demo();
     let parent = server.organization().key("tork", json!({}));
-    let key = create(
-        &server,
-        &parent.secret,
-        &json!({"name": "Agent session", "kind": "ephemeral", "ttl_seconds": 1}),
-    );
+    let key = create(&server, &parent.secret, &json!({"name": "Agent session", "kind": "ephemeral", "ttl_seconds": 1}));
     let deadline = Instant::now() + Duration::from_secs(10);
     let response = loop {
         let response = server.public(&example_with(&key.secret));
@@ -474,20 +375,11 @@ fn expired_api_key() {
         assert!(Instant::now() < deadline, "the key is still accepted");
     };
     check_error(&response, 401, "expired_api_key");
-    assert!(
-        response
-            .header("www-authenticate")
-            .unwrap()
-            .contains(r#"error="invalid_token""#)
-    );
+    assert!(response.header("www-authenticate").unwrap().contains(r#"error="invalid_token""#));
     let verdict = server.verify(&json!({"key": key.secret, "method": "POST", "path": "/api/v1/evaluate"}));
     assert_eq!((&verdict["code"], &verdict["status"]), (&json!("expired"), &json!(401)));
     assert_eq!(verdict["message"], response.value()["error"]["message"]);
-    let shown = send(
-        &server,
-        Request::get(&format!("{KEYS}/{}", key.id)).bearer(&parent.secret),
-    )
-    .expect(200);
+    let shown = send(&server, Request::get(&format!("{KEYS}/{}", key.id)).bearer(&parent.secret)).expect(200);
     assert_eq!(shown["data"]["state"], "expired");
 }
 
@@ -504,14 +396,8 @@ fn insufficient_permissions() {
     let challenge = r#"Bearer realm="Tork", error="insufficient_scope", scope="evaluate""#;
     assert_eq!(response.header("www-authenticate"), Some(challenge));
     let verdict = server.verify(&json!({"key": key.secret, "method": "POST", "path": "/api/v1/evaluate"}));
-    assert_eq!(
-        (&verdict["valid"], &verdict["code"]),
-        (&json!(false), &json!("insufficient_scope"))
-    );
-    assert_eq!(
-        (&verdict["status"], &verdict["message"]),
-        (&json!(403), &json!(message))
-    );
+    assert_eq!((&verdict["valid"], &verdict["code"]), (&json!(false), &json!("insufficient_scope")));
+    assert_eq!((&verdict["status"], &verdict["message"]), (&json!(403), &json!(message)));
     // An endpoint that is not there needs more than a restricted key has, too.
     let request = Request::get("/api/v1/nothing").bearer(&key.secret);
     check_error(&send(&server, request), 403, "insufficient_permissions");

@@ -44,17 +44,9 @@ fn rotate(server: &Server, secret: &str, id: &str, body: &Value) -> Key {
 fn bearer_authentication() {
     let server = Server::demo();
     let key = server.organization().key("toksta", json!({}));
-    send(
-        &server,
-        Request::get(USAGE).header("Authorization", format!("Bearer {}", key.secret)),
-    )
-    .expect(200);
+    send(&server, Request::get(USAGE).header("Authorization", format!("Bearer {}", key.secret))).expect(200);
     // The name of a scheme is the same in any case (RFC 9110 section 11.1); the secret is not.
-    send(
-        &server,
-        Request::get(USAGE).header("authorization", format!("bearer {}", key.secret)),
-    )
-    .expect(200);
+    send(&server, Request::get(USAGE).header("authorization", format!("bearer {}", key.secret))).expect(200);
     let refused = send(&server, Request::get(USAGE));
     check_error(&refused, 401, "UNAUTHORIZED");
     assert_eq!(refused.header("www-authenticate"), Some(r#"Bearer realm="Toksta""#));
@@ -65,18 +57,8 @@ fn bearer_authentication() {
 fn nothing_but_bearer_authentication() {
     let server = Server::demo();
     let Key { secret, .. } = server.organization().key("toksta", json!({}));
-    let names = [
-        "api_key",
-        "apikey",
-        "api-key",
-        "key",
-        "access_token",
-        "token",
-        "secret",
-        "authorization",
-        "auth",
-        "bearer",
-    ];
+    let names =
+        ["api_key", "apikey", "api-key", "key", "access_token", "token", "secret", "authorization", "auth", "bearer"];
     let mut requests = Vec::new();
     for name in names {
         requests.push(Request::get(&format!("{USAGE}?{name}={secret}")));
@@ -84,15 +66,9 @@ fn nothing_but_bearer_authentication() {
         requests.push(Request::get(USAGE).header("Cookie", format!("{name}={secret}")));
         requests.push(Request::get(USAGE).header("Cookie", format!("{name}=Bearer {secret}")));
     }
-    for name in [
-        "X-Api-Key",
-        "x-api-key",
-        "Api-Key",
-        "ApiKey",
-        "X-Auth-Token",
-        "X-Authorization",
-        "Proxy-Authorization",
-    ] {
+    for name in
+        ["X-Api-Key", "x-api-key", "Api-Key", "ApiKey", "X-Auth-Token", "X-Authorization", "Proxy-Authorization"]
+    {
         requests.push(Request::get(USAGE).header(name, &secret));
         requests.push(Request::get(USAGE).header(name, format!("Bearer {secret}")));
     }
@@ -106,10 +82,7 @@ fn nothing_but_bearer_authentication() {
         assert_eq!(by_address(&server, request.clone()).status, 401, "{request:?}");
     }
     // Nor do they take anything from a key that is presented properly.
-    let proper = Request::get(USAGE)
-        .bearer(&secret)
-        .header("X-Api-Key", "x")
-        .header("Cookie", "api_key=x; session=x");
+    let proper = Request::get(USAGE).bearer(&secret).header("X-Api-Key", "x").header("Cookie", "api_key=x; session=x");
     send(&server, proper).expect(200);
 }
 
@@ -130,22 +103,10 @@ fn a_name_and_optionally_scopes() {
     let server = Server::demo();
     let first = server.organization().key("toksta", json!({}));
     let open = create(&server, &first.secret, &json!({"name": "Backend"}));
-    assert_eq!(
-        (&open.body["name"], &open.body["scopes"]),
-        (&json!("Backend"), &json!(["*"]))
-    );
-    let narrow = create(
-        &server,
-        &first.secret,
-        &json!({"name": "Usage monitor", "scopes": ["usage:read"]}),
-    );
-    assert_eq!(
-        (&narrow.body["name"], &narrow.body["scopes"]),
-        (&json!("Usage monitor"), &json!(["usage:read"]))
-    );
-    let unknown = Request::post(KEYS)
-        .bearer(&first.secret)
-        .json(&json!({"name": "Key", "scopes": ["everything"]}));
+    assert_eq!((&open.body["name"], &open.body["scopes"]), (&json!("Backend"), &json!(["*"])));
+    let narrow = create(&server, &first.secret, &json!({"name": "Usage monitor", "scopes": ["usage:read"]}));
+    assert_eq!((&narrow.body["name"], &narrow.body["scopes"]), (&json!("Usage monitor"), &json!(["usage:read"])));
+    let unknown = Request::post(KEYS).bearer(&first.secret).json(&json!({"name": "Key", "scopes": ["everything"]}));
     assert_eq!(send(&server, unknown).expect(400)["error"]["field"], "scopes");
 }
 
@@ -154,12 +115,7 @@ fn a_name_and_optionally_scopes() {
 fn the_secret_is_shown_once() {
     let server = Server::demo();
     let first = server.organization().key("toksta", json!({}));
-    let response = send(
-        &server,
-        Request::post(KEYS)
-            .bearer(&first.secret)
-            .json(&json!({"name": "Backend"})),
-    );
+    let response = send(&server, Request::post(KEYS).bearer(&first.secret).json(&json!({"name": "Backend"})));
     let key = Key::issued(&response.expect(201));
     assert_eq!(response.text().matches(&key.secret).count(), 1);
     assert_eq!(response.header("cache-control"), Some("no-store"));
@@ -167,10 +123,7 @@ fn the_secret_is_shown_once() {
     assert_eq!(location, format!("{KEYS}/{}", key.id));
     for target in [KEYS, location] {
         let text = send(&server, Request::get(target).bearer(&first.secret)).text();
-        assert!(
-            text.contains(&key.id) && !text.contains(&key.secret["tk_live_".len()..]),
-            "{text}"
-        );
+        assert!(text.contains(&key.id) && !text.contains(&key.secret["tk_live_".len()..]), "{text}");
     }
 }
 
@@ -231,15 +184,9 @@ fn both_headers_on_every_request() {
         send(&server, with_both(Request::get(target))).expect(200);
     }
     for action in ["disable", "enable", "rotate"] {
-        send(
-            &server,
-            with_both(Request::post(&format!("{KEYS}/{}/{action}", other.id))),
-        )
-        .expect(200);
+        send(&server, with_both(Request::post(&format!("{KEYS}/{}/{action}", other.id)))).expect(200);
     }
-    let charset = Request::post(KEYS)
-        .bearer(&key.secret)
-        .header("Content-Type", "application/json; charset=utf-8");
+    let charset = Request::post(KEYS).bearer(&key.secret).header("Content-Type", "application/json; charset=utf-8");
     send(&server, charset.body(r#"{"name": "Backend"}"#)).expect(201);
     send(&server, with_both(Request::delete(&format!("{KEYS}/{}", other.id)))).expect(200);
     // "on every request": having sent it once is no reason to leave it out.
@@ -252,10 +199,7 @@ fn the_example_with_curl() {
     let server = Server::demo();
     let organization = server.organization();
     let key = organization.key("toksta", json!({}));
-    for response in [
-        server.public(&example_with(&key.secret)),
-        by_address(&server, example_with(&key.secret)),
-    ] {
+    for response in [server.public(&example_with(&key.secret)), by_address(&server, example_with(&key.secret))] {
         let body = response.expect(200);
         assert_eq!(body["success"], true);
         assert_eq!(body["data"]["organization"]["id"], organization.id);
@@ -272,26 +216,16 @@ fn the_example_with_curl() {
 #[test]
 fn rotation() {
     let server = Server::demo();
-    let key = server.organization().key(
-        "toksta",
-        json!({"name": "Backend", "scopes": ["usage:read", "api_keys:write"]}),
-    );
+    let key =
+        server.organization().key("toksta", json!({"name": "Backend", "scopes": ["usage:read", "api_keys:write"]}));
     let request = Request::post(&format!("{KEYS}/{}/rotate", key.id)).bearer(&key.secret);
     let response = send(&server, request);
     let rotated = Key::issued(&response.expect(200));
     assert_ne!(rotated.secret, key.secret);
     assert_eq!(rotated.id, key.id);
-    for name in [
-        "name",
-        "kind",
-        "environment",
-        "prefix",
-        "scopes",
-        "restrictions",
-        "metadata",
-        "created_at",
-        "expires_at",
-    ] {
+    for name in
+        ["name", "kind", "environment", "prefix", "scopes", "restrictions", "metadata", "created_at", "expires_at"]
+    {
         assert_eq!(rotated.body[name], key.body[name], "{name}");
     }
     assert_eq!(response.text().matches(&rotated.secret).count(), 1);
@@ -300,11 +234,7 @@ fn rotation() {
     let shown = server.public(&example_with(&rotated.secret));
     shown.expect(200);
     assert!(!shown.text().contains(&rotated.secret));
-    assert!(is_random_part(
-        &rotated.secret["tk_live_".len()..],
-        &"f".repeat(48),
-        u8::is_ascii_hexdigit
-    ));
+    assert!(is_random_part(&rotated.secret["tk_live_".len()..], &"f".repeat(48), u8::is_ascii_hexdigit));
 }
 
 /// "Update your integration before deleting the old secret": for as long as the overlap says, both work.
@@ -312,36 +242,20 @@ fn rotation() {
 fn rotation_with_time_to_update() {
     let server = Server::demo();
     let organization = server.organization();
-    let (admin, key) = (
-        organization.key("toksta", json!({})),
-        organization.key("toksta", json!({})),
-    );
+    let (admin, key) = (organization.key("toksta", json!({})), organization.key("toksta", json!({})));
     let rotated = rotate(&server, &admin.secret, &key.id, &json!({"overlap_seconds": 3600}));
     for secret in [&key.secret, &rotated.secret] {
         let verdict = server.verify(&json!({"key": secret, "method": "GET", "path": USAGE}));
-        assert_eq!(
-            (&verdict["valid"], &verdict["key"]["id"]),
-            (&json!(true), &json!(key.id))
-        );
+        assert_eq!((&verdict["valid"], &verdict["key"]["id"]), (&json!(true), &json!(key.id)));
         server.public(&example_with(secret)).expect(200);
     }
     // Revoking the key ends both.
-    send(
-        &server,
-        Request::delete(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret),
-    )
-    .expect(200);
+    send(&server, Request::delete(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret)).expect(200);
     for secret in [&key.secret, &rotated.secret] {
         check_error(&server.public(&example_with(secret)), 401, "UNAUTHORIZED");
     }
     // An overlap has a limit, and nobody gets an endless one by mistake.
-    for overlap_seconds in [
-        json!(-1),
-        json!(7 * 24 * 3600 + 1),
-        json!("1h"),
-        json!(1.5),
-        json!(null),
-    ] {
+    for overlap_seconds in [json!(-1), json!(7 * 24 * 3600 + 1), json!("1h"), json!(1.5), json!(null)] {
         let request = Request::post(&format!("{KEYS}/{}/rotate", admin.id)).bearer(&admin.secret);
         let refused = send(&server, request.json(&json!({"overlap_seconds": overlap_seconds}))).expect(400);
         assert_eq!(refused["error"]["field"], "overlap_seconds");
@@ -358,21 +272,13 @@ fn revoked_keys_immediately_return_401() {
     for _ in 0..10 {
         let key = organization.key("toksta", json!({}));
         server.public(&example_with(&key.secret)).expect(200);
-        send(
-            &server,
-            Request::delete(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret),
-        )
-        .expect(200);
+        send(&server, Request::delete(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret)).expect(200);
         check_error(&server.public(&example_with(&key.secret)), 401, "UNAUTHORIZED");
         let verdict = server.verify(&json!({"key": key.secret, "method": "GET", "path": USAGE}));
         assert_eq!((&verdict["valid"], &verdict["status"]), (&json!(false), &json!(401)));
     }
     // A key may end itself, and that is its last call.
-    send(
-        &server,
-        Request::delete(&format!("{KEYS}/{}", admin.id)).bearer(&admin.secret),
-    )
-    .expect(200);
+    send(&server, Request::delete(&format!("{KEYS}/{}", admin.id)).bearer(&admin.secret)).expect(200);
     check_error(&server.public(&example_with(&admin.secret)), 401, "UNAUTHORIZED");
 }
 
@@ -415,11 +321,7 @@ fn separate_keys_for_each_integration() {
     let server = Server::demo();
     let first = server.organization().key("toksta", json!({}));
     let [one, other] = ["Reports", "Alerts"].map(|name| create(&server, &first.secret, &json!({"name": name})));
-    send(
-        &server,
-        Request::delete(&format!("{KEYS}/{}", one.id)).bearer(&first.secret),
-    )
-    .expect(200);
+    send(&server, Request::delete(&format!("{KEYS}/{}", one.id)).bearer(&first.secret)).expect(200);
     check_error(&server.public(&example_with(&one.secret)), 401, "UNAUTHORIZED");
     server.public(&example_with(&other.secret)).expect(200);
 }
@@ -452,10 +354,7 @@ fn usage_can_be_monitored() {
     assert_eq!(rise(&before["key"], &after["key"]), expected);
     // It says for which month.
     let is_month = |text: &Value| text.as_str().unwrap().ends_with("-01T00:00:00Z");
-    assert!(
-        is_month(&after["period_start"]) && is_month(&after["period_end"]),
-        "{after}"
-    );
+    assert!(is_month(&after["period_start"]) && is_month(&after["period_end"]), "{after}");
 }
 
 /// "401 UNAUTHORIZED | Missing Bearer prefix, wrong key, revoked key, or typo"
@@ -478,13 +377,7 @@ fn troubleshooting_401() {
         check(format!("{head}{secret}").as_bytes());
     }
     // Wrong key: nobody's, another api's, the public part alone.
-    for wrong in [
-        &wrong_api.secret,
-        "tk_live_",
-        PLACEHOLDER,
-        "tk_live_a1b2c3d4",
-        "tk_live_<your-secret>",
-    ] {
+    for wrong in [&wrong_api.secret, "tk_live_", PLACEHOLDER, "tk_live_a1b2c3d4", "tk_live_<your-secret>"] {
         check(format!("Bearer {wrong}").as_bytes());
     }
     // Typo: each character in its turn, one too few, one too many, upper case, and what an editor leaves behind.
@@ -525,22 +418,11 @@ fn headers_that_are_none() {
     let Key { secret, .. } = server.organization().key("toksta", json!({}));
     let twice = Request::get(USAGE).host(HOST).bearer(&secret).bearer(&secret);
     check_error(&server.public(&twice), 401, "UNAUTHORIZED");
-    let beside = Request::get(USAGE)
-        .host(HOST)
-        .bearer(&secret)
-        .header("Authorization", "Basic YTpi");
+    let beside = Request::get(USAGE).host(HOST).bearer(&secret).header("Authorization", "Basic YTpi");
     check_error(&server.public(&beside), 401, "UNAUTHORIZED");
     let bytes = [b"Bearer ", secret.as_bytes(), b"\xff\xfe"].concat();
-    check_error(
-        &send(&server, Request::get(USAGE).header("Authorization", bytes)),
-        401,
-        "UNAUTHORIZED",
-    );
-    check_error(
-        &send(&server, Request::get(USAGE).bearer(&"a".repeat(4096))),
-        401,
-        "UNAUTHORIZED",
-    );
+    check_error(&send(&server, Request::get(USAGE).header("Authorization", bytes)), 401, "UNAUTHORIZED");
+    check_error(&send(&server, Request::get(USAGE).bearer(&"a".repeat(4096))), 401, "UNAUTHORIZED");
     // Not even HTTP, or more than anybody reads: refused before anybody looks for a key.
     let not_read: [(Vec<u8>, u16); 3] = [
         ([b"Bearer ", secret.as_bytes(), b"\0"].concat(), 400),
@@ -560,23 +442,14 @@ fn headers_that_are_none() {
 fn troubleshooting_403() {
     let server = Server::demo();
     let organization = server.organization();
-    let (key, narrow) = (
-        organization.key("toksta", json!({})),
-        organization.key("toksta", json!({"scopes": ["usage:read"]})),
-    );
-    check_error(
-        &send(&server, Request::get(KEYS).bearer(&narrow.secret)),
-        403,
-        "FORBIDDEN",
-    );
+    let (key, narrow) =
+        (organization.key("toksta", json!({})), organization.key("toksta", json!({"scopes": ["usage:read"]})));
+    check_error(&send(&server, Request::get(KEYS).bearer(&narrow.secret)), 403, "FORBIDDEN");
     organization.set_status("suspended");
     for secret in [&key.secret, &narrow.secret] {
         check_error(&server.public(&example_with(secret)), 403, "FORBIDDEN");
         let verdict = server.verify(&json!({"key": secret, "method": "GET", "path": USAGE}));
-        assert_eq!(
-            (&verdict["code"], &verdict["status"]),
-            (&json!("subscription_inactive"), &json!(403))
-        );
+        assert_eq!((&verdict["code"], &verdict["status"]), (&json!("subscription_inactive"), &json!(403)));
     }
     // A key that is none is told so, and nothing of the account.
     check_error(&server.public(&curl(EXAMPLE)), 401, "UNAUTHORIZED");
@@ -602,45 +475,17 @@ fn rotate_to_get_a_new_secret() {
 fn an_api_that_shares_its_base_path() {
     let server = Server::demo();
     let organization = server.organization();
-    let (toksta, example) = (
-        organization.key("toksta", json!({})),
-        organization.key("example", json!({})),
-    );
+    let (toksta, example) = (organization.key("toksta", json!({})), organization.key("example", json!({})));
     let list = |key: &Key| by_address(&server, Request::get(KEYS).bearer(&key.secret)).expect(200)["data"].clone();
     for (key, other) in [(&toksta, &example), (&example, &toksta)] {
-        let ids: Vec<_> = list(key)
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|key| key["id"].clone())
-            .collect();
+        let ids: Vec<_> = list(key).as_array().unwrap().iter().map(|key| key["id"].clone()).collect();
         assert_eq!(ids, [json!(key.id)]);
-        by_address(
-            &server,
-            Request::get(&format!("{KEYS}/{}", other.id)).bearer(&key.secret),
-        )
-        .expect(404);
+        by_address(&server, Request::get(&format!("{KEYS}/{}", other.id)).bearer(&key.secret)).expect(404);
     }
     check_error(&by_address(&server, Request::get(USAGE)), 401, "UNAUTHORIZED");
-    check_error(
-        &by_address(&server, Request::get("/v1/users/usr_123")),
-        401,
-        "unauthorized",
-    );
-    check_error(
-        &by_address(&server, Request::get(USAGE).bearer("tk_live_x")),
-        401,
-        "UNAUTHORIZED",
-    );
-    check_error(
-        &by_address(&server, Request::get(USAGE).bearer("sk_live_x")),
-        401,
-        "unauthorized",
-    );
+    check_error(&by_address(&server, Request::get("/v1/users/usr_123")), 401, "unauthorized");
+    check_error(&by_address(&server, Request::get(USAGE).bearer("tk_live_x")), 401, "UNAUTHORIZED");
+    check_error(&by_address(&server, Request::get(USAGE).bearer("sk_live_x")), 401, "unauthorized");
     // A host name leaves no choice: a good key of the other api is no key here.
-    check_error(
-        &send(&server, Request::get(KEYS).bearer(&example.secret)),
-        401,
-        "UNAUTHORIZED",
-    );
+    check_error(&send(&server, Request::get(KEYS).bearer(&example.secret)), 401, "UNAUTHORIZED");
 }

@@ -97,15 +97,9 @@ fn a_key_provides_full_access() {
 fn the_example_request() {
     let server = Server::demo();
     let key = live(&server.organization());
-    for response in [
-        server.public(&example_with(&key.secret)),
-        by_address(&server, example_with(&key.secret)),
-    ] {
+    for response in [server.public(&example_with(&key.secret)), by_address(&server, example_with(&key.secret))] {
         let body = response.expect(200);
-        assert_eq!(
-            (&body["success"], &body["data"]["id"]),
-            (&json!(true), &json!("usr_123"))
-        );
+        assert_eq!((&body["success"], &body["data"]["id"]), (&json!(true), &json!("usr_123")));
     }
     // The key that is printed in it is nobody's.
     for response in [server.public(&curl(EXAMPLE)), by_address(&server, curl(EXAMPLE))] {
@@ -121,18 +115,11 @@ fn the_prefix_tells_test_from_live() {
     let first = live(&organization);
     for (environment, prefix) in [("test", "sk_test_"), ("live", "sk_live_")] {
         let made_by_operator = organization.key("example", json!({"environment": environment}));
-        let made_with_key = create(
-            &server,
-            &first.secret,
-            &json!({"name": "Key", "environment": environment}),
-        );
+        let made_with_key = create(&server, &first.secret, &json!({"name": "Key", "environment": environment}));
         let by_prefix = create(&server, &first.secret, &json!({"name": "Key", "prefix": prefix}));
         for key in [made_by_operator, made_with_key, by_prefix] {
             assert!(key.secret.starts_with(prefix), "{environment}");
-            assert_eq!(
-                (&key.body["environment"], &key.body["prefix"]),
-                (&json!(environment), &json!(prefix))
-            );
+            assert_eq!((&key.body["environment"], &key.body["prefix"]), (&json!(environment), &json!(prefix)));
             let verdict = server.verify(&json!({"key": key.secret, "method": "GET", "path": "/v1/users/usr_123"}));
             assert_eq!(verdict["key"]["environment"], environment);
         }
@@ -163,10 +150,7 @@ fn test_keys_make_no_charges() {
         server.public(&example_with(&live.secret)).expect(200);
     }
     let risen = rise(&between, &organization.usage("example"));
-    assert_eq!(
-        (&risen["billable"], &risen["by_environment"]),
-        (&json!(2), &json!({"live": 2}))
-    );
+    assert_eq!((&risen["billable"], &risen["by_environment"]), (&json!(2), &json!({"live": 2})));
 }
 
 /// "Test Keys: Data is not persisted" and "Live Keys: Real transactions and data"
@@ -216,18 +200,10 @@ fn multiple_keys_each_with_its_own_life() {
     let server = Server::demo();
     let first = live(&server.organization());
     let ninety_days = 90 * 24 * 3600;
-    let [web, jobs] = ["Web", "Jobs"].map(|name| {
-        create(
-            &server,
-            &first.secret,
-            &json!({"name": name, "ttl_seconds": ninety_days}),
-        )
-    });
+    let [web, jobs] =
+        ["Web", "Jobs"].map(|name| create(&server, &first.secret, &json!({"name": name, "ttl_seconds": ninety_days})));
     assert!(web.body["expires_at"].is_string());
-    let rotated = send(
-        &server,
-        Request::post(&format!("{KEYS}/{}/rotate", web.id)).bearer(&first.secret),
-    );
+    let rotated = send(&server, Request::post(&format!("{KEYS}/{}/rotate", web.id)).bearer(&first.secret));
     let rotated = Key::issued(&rotated.expect(200));
     check_error(&server.public(&example_with(&web.secret)), 401, "unauthorized");
     for secret in [&rotated.secret, &jobs.secret] {
@@ -242,15 +218,9 @@ fn a_compromised_key_is_rotated_immediately() {
     let organization = server.organization();
     let (admin, key) = (live(&organization), live(&organization));
     server.public(&example_with(&key.secret)).expect(200);
-    let rotated = send(
-        &server,
-        Request::post(&format!("{KEYS}/{}/rotate", key.id)).bearer(&admin.secret),
-    )
-    .expect(200);
+    let rotated = send(&server, Request::post(&format!("{KEYS}/{}/rotate", key.id)).bearer(&admin.secret)).expect(200);
     check_error(&server.public(&example_with(&key.secret)), 401, "unauthorized");
-    server
-        .public(&example_with(rotated["data"]["secret"].as_str().unwrap()))
-        .expect(200);
+    server.public(&example_with(rotated["data"]["secret"].as_str().unwrap())).expect(200);
 }
 
 /// "Restrict API keys by: IP address, Referrer URL, Specific API endpoints": over the public listener, where the
@@ -260,24 +230,13 @@ fn restrictions_combine() {
     let server = Server::demo();
     let organization = server.organization();
     // What is asked for, and whether the call meets it.
-    let addresses = [
-        (json!(null), true),
-        (json!(["127.0.0.0/8", "2001:db8::/32"]), true),
-        (json!(["203.0.113.0/24"]), false),
-    ];
+    let addresses =
+        [(json!(null), true), (json!(["127.0.0.0/8", "2001:db8::/32"]), true), (json!(["203.0.113.0/24"]), false)];
     let referrers = [
         (json!(null), None, true),
         (json!(null), Some("https://anywhere.test/"), true),
-        (
-            json!(["*.example.com", "example.com"]),
-            Some("https://www.example.com/page?x=1"),
-            true,
-        ),
-        (
-            json!(["*.example.com", "example.com"]),
-            Some("https://example.com.evil.test/"),
-            false,
-        ),
+        (json!(["*.example.com", "example.com"]), Some("https://www.example.com/page?x=1"), true),
+        (json!(["*.example.com", "example.com"]), Some("https://example.com.evil.test/"), false),
         (json!(["*.example.com", "example.com"]), None, false),
     ];
     let endpoints = [
@@ -340,10 +299,7 @@ fn restrictions_combine_in_verdicts() {
                     "referrer": if is_met(1) { "https://app.example.com/x" } else { "https://example.org/app.example.com" },
                 });
                 let verdict = server.verify(&question);
-                let failed = lists
-                    .iter()
-                    .enumerate()
-                    .find(|(place, _)| is_asked(*place) && !is_met(*place));
+                let failed = lists.iter().enumerate().find(|(place, _)| is_asked(*place) && !is_met(*place));
                 let expected = failed.map_or(Value::Null, |(_, (_, _, code))| json!(code));
                 assert_eq!(verdict["code"], expected, "{restrictions} {question}");
                 assert_eq!(verdict["valid"], failed.is_none());
@@ -357,9 +313,7 @@ fn restrictions_combine_in_verdicts() {
 #[test]
 fn an_ip_restriction_cannot_be_talked_around() {
     let server = Server::demo();
-    let key = server
-        .organization()
-        .key("example", json!({"restrictions": {"ip": ["203.0.113.7"]}}));
+    let key = server.organization().key("example", json!({"restrictions": {"ip": ["203.0.113.7"]}}));
     for (name, value) in [
         ("X-Forwarded-For", "203.0.113.7"),
         ("X-Forwarded-For", "203.0.113.7, 127.0.0.1"),
@@ -370,18 +324,12 @@ fn an_ip_restriction_cannot_be_talked_around() {
         ("Client-IP", "203.0.113.7"),
         ("X-Client-IP", "203.0.113.7"),
     ] {
-        check_error(
-            &server.public(&example_with(&key.secret).header(name, value)),
-            403,
-            "forbidden",
-        );
+        check_error(&server.public(&example_with(&key.secret).header(name, value)), 403, "forbidden");
     }
     let question = json!({"key": key.secret, "method": "GET", "path": "/v1/users/usr_123"});
     assert_eq!(server.verify(&question)["code"], "ip_not_allowed");
     // An empty list is not the same as none: nothing is allowed.
-    let nowhere = server
-        .organization()
-        .key("example", json!({"restrictions": {"ip": []}}));
+    let nowhere = server.organization().key("example", json!({"restrictions": {"ip": []}}));
     check_error(&server.public(&example_with(&nowhere.secret)), 403, "forbidden");
 }
 
@@ -389,15 +337,12 @@ fn an_ip_restriction_cannot_be_talked_around() {
 #[test]
 fn a_referrer_restriction_cannot_be_talked_around() {
     let server = Server::demo();
-    let key = server.organization().key(
-        "example",
-        json!({"restrictions": {"referrer": ["example.com", "*.shop.example:8443"]}}),
-    );
+    let key = server
+        .organization()
+        .key("example", json!({"restrictions": {"referrer": ["example.com", "*.shop.example:8443"]}}));
     let call = |headers: &[(&str, &str)]| {
         let request = example_with(&key.secret);
-        let request = headers
-            .iter()
-            .fold(request, |request, (name, value)| request.header(name, value));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
         server.public(&request).status
     };
     let allowed = [
@@ -434,25 +379,16 @@ fn a_referrer_restriction_cannot_be_talked_around() {
     }
     // Origin is what the browser itself says: where it is there, it counts.
     assert_eq!(call(&[("Origin", "https://example.com")]), 200);
-    assert_eq!(
-        call(&[("Origin", "https://evil.test"), ("Referer", "https://example.com/")]),
-        403
-    );
+    assert_eq!(call(&[("Origin", "https://evil.test"), ("Referer", "https://example.com/")]), 403);
     assert_eq!(call(&[("Origin", "null"), ("Referer", "https://example.com/")]), 403);
-    assert_eq!(
-        call(&[("Referer", "https://example.com/"), ("Referer", "https://example.com/")]),
-        403
-    );
+    assert_eq!(call(&[("Referer", "https://example.com/"), ("Referer", "https://example.com/")]), 403);
 }
 
 /// "Restrict API keys by: Specific API endpoints": method and path, and no spelling of a path is a way around.
 #[test]
 fn an_endpoint_restriction_cannot_be_talked_around() {
     let server = Server::demo();
-    let key = server.organization().key(
-        "example",
-        json!({"restrictions": {"endpoint": ["GET /v1/users/usr_123"]}}),
-    );
+    let key = server.organization().key("example", json!({"restrictions": {"endpoint": ["GET /v1/users/usr_123"]}}));
     let call = |method: &str, target: &str| send(&server, Request::new(method, target).bearer(&key.secret)).status;
     assert_eq!(call("GET", "/v1/users/usr_123"), 200);
     assert_eq!(call("GET", "/v1/users/usr_123?x=1"), 200);
@@ -481,9 +417,7 @@ fn an_endpoint_restriction_cannot_be_talked_around() {
 #[test]
 fn the_list_reads_as_printed() {
     let server = Server::demo();
-    let key = server
-        .organization()
-        .key("example", json!({"name": "Production Key", "environment": "live"}));
+    let key = server.organization().key("example", json!({"name": "Production Key", "environment": "live"}));
     let list = || send(&server, Request::get(KEYS).bearer(&key.secret)).expect(200);
     server.public(&example_with(&key.secret)).expect(200);
     let (printed, list) = (serde_json::from_str::<Value>(LIST).unwrap(), list());
@@ -500,28 +434,20 @@ fn the_list_reads_as_printed() {
         let (text, printed) = (row[name].as_str().unwrap(), printed[name].as_str().unwrap());
         assert!(is_printed_alike(text, printed), "{name} {text}");
     }
-    let order: Vec<_> = names(row)
-        .into_iter()
-        .filter(|name| printed.get(name).is_some())
-        .collect();
+    let order: Vec<_> = names(row).into_iter().filter(|name| printed.get(name).is_some()).collect();
     assert_eq!(order, names(printed));
 }
 
 /// Digits for digits; a fraction of the second may stand before the `Z`.
 fn is_printed_alike(text: &str, printed: &str) -> bool {
     let shape = |text: &str| {
-        text.bytes()
-            .map(|byte| if byte.is_ascii_digit() { '0' } else { char::from(byte) })
-            .collect::<String>()
+        text.bytes().map(|byte| if byte.is_ascii_digit() { '0' } else { char::from(byte) }).collect::<String>()
     };
     let (text, printed) = (shape(text), shape(printed));
     let whole = printed.strip_suffix('Z').unwrap();
     let rest = text.strip_prefix(whole).and_then(|rest| rest.strip_suffix('Z'));
     rest.is_some_and(|rest| {
-        rest.is_empty()
-            || rest
-                .strip_prefix('.')
-                .is_some_and(|digits| digits.bytes().all(|byte| byte == b'0'))
+        rest.is_empty() || rest.strip_prefix('.').is_some_and(|digits| digits.bytes().all(|byte| byte == b'0'))
     })
 }
 
@@ -533,11 +459,7 @@ fn last_used_follows_the_calls() {
     let admin = live(&organization);
     for key in [live(&organization), test(&organization)] {
         let last_used = || {
-            let shown = send(
-                &server,
-                Request::get(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret),
-            )
-            .expect(200);
+            let shown = send(&server, Request::get(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret)).expect(200);
             shown["data"]["last_used"].clone()
         };
         assert_eq!(last_used(), Value::Null);
@@ -548,11 +470,7 @@ fn last_used_follows_the_calls() {
         let text = last_used().as_str().unwrap().to_owned();
         // To the minute, and not before the minute in which the key was made.
         assert!(text.ends_with(":00Z"), "{text}");
-        assert!(
-            text[..16] >= key.body["created_at"].as_str().unwrap()[..16],
-            "{text} {}",
-            key.body
-        );
+        assert!(text[..16] >= key.body["created_at"].as_str().unwrap()[..16], "{text} {}", key.body);
     }
 }
 
@@ -565,18 +483,12 @@ fn the_answer_to_a_revocation_is_as_printed() {
     let printed = serde_json::from_str::<Value>(REVOKED).unwrap().to_string();
     // The second time there is nothing left to do, and that is no error.
     for _ in 0..2 {
-        let response = send(
-            &server,
-            Request::delete(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret),
-        );
+        let response = send(&server, Request::delete(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret));
         assert_eq!(response.expect(200).to_string(), printed);
         check_error(&server.public(&example_with(&key.secret)), 401, "unauthorized");
     }
     // As it is printed, the id is nobody's.
-    let response = send(
-        &server,
-        Request::delete(&format!("{KEYS}/key_123")).bearer(&admin.secret),
-    );
+    let response = send(&server, Request::delete(&format!("{KEYS}/key_123")).bearer(&admin.secret));
     assert_eq!(response.expect(404)["success"], false);
 }
 
@@ -591,18 +503,10 @@ fn troubleshooting_401() {
     assert_eq!(missing.header("www-authenticate"), Some(r#"Bearer realm="Example""#));
     let invalid = server.public(&curl(EXAMPLE));
     check_error(&invalid, 401, "unauthorized");
-    assert!(
-        invalid
-            .header("www-authenticate")
-            .unwrap()
-            .contains(r#"error="invalid_token""#)
-    );
+    assert!(invalid.header("www-authenticate").unwrap().contains(r#"error="invalid_token""#));
     for (response, word) in [(missing, "Missing"), (invalid, "Invalid")] {
         let message = response.value()["error"]["message"].as_str().unwrap().to_owned();
-        assert!(
-            message.starts_with(word) && message.contains("Authorization header"),
-            "{message}"
-        );
+        assert!(message.starts_with(word) && message.contains("Authorization header"), "{message}");
     }
     server.public(&example_with(&key.secret)).expect(200);
 }
@@ -616,10 +520,7 @@ fn troubleshooting_403() {
     let body = json!({"name": "Grace Hopper", "email": "grace@example.com"});
     let response = send(&server, Request::post("/v1/users").bearer(&key.secret).json(&body));
     check_error(&response, 403, "forbidden");
-    assert_eq!(
-        response.value()["error"]["message"],
-        "The API key doesn't have permission for this resource."
-    );
+    assert_eq!(response.value()["error"]["message"], "The API key doesn't have permission for this resource.");
     check_error(&send(&server, Request::get(KEYS).bearer(&key.secret)), 403, "forbidden");
 }
 
@@ -630,19 +531,9 @@ fn permissions_can_be_checked() {
     let organization = server.organization();
     let admin = live(&organization);
     let restrictions = json!({"ip": ["203.0.113.0/24"], "referrer": null, "endpoint": ["GET /v1/users/*"]});
-    let key = organization.key(
-        "example",
-        json!({"scopes": ["users:read"], "restrictions": restrictions}),
-    );
-    let shown = send(
-        &server,
-        Request::get(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret),
-    )
-    .expect(200);
-    assert_eq!(
-        (&shown["data"]["scopes"], &shown["data"]["restrictions"]),
-        (&json!(["users:read"]), &restrictions)
-    );
+    let key = organization.key("example", json!({"scopes": ["users:read"], "restrictions": restrictions}));
+    let shown = send(&server, Request::get(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret)).expect(200);
+    assert_eq!((&shown["data"]["scopes"], &shown["data"]["restrictions"]), (&json!(["users:read"]), &restrictions));
 }
 
 /// "Key Not Working: Verify the key hasn't been revoked; Check for typos in the key; Ensure you're using the correct
@@ -653,40 +544,19 @@ fn key_not_working() {
     let organization = server.organization();
     let (admin, key) = (live(&organization), live(&organization));
     // A typo, and the other environment's prefix before the same characters.
-    for wrong in [
-        format!("{}x", key.secret),
-        key.secret.to_uppercase(),
-        key.secret.replace("sk_live_", "sk_test_"),
-    ] {
+    for wrong in [format!("{}x", key.secret), key.secret.to_uppercase(), key.secret.replace("sk_live_", "sk_test_")] {
         check_error(&server.public(&example_with(&wrong)), 401, "unauthorized");
     }
     server.public(&example_with(&key.secret)).expect(200);
-    send(
-        &server,
-        Request::delete(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret),
-    )
-    .expect(200);
+    send(&server, Request::delete(&format!("{KEYS}/{}", key.id)).bearer(&admin.secret)).expect(200);
     check_error(&server.public(&example_with(&key.secret)), 401, "unauthorized");
     // Live keys do not exist for a test key: it neither lists nor ends them.
     let test = test(&organization);
     let list = send(&server, Request::get(KEYS).bearer(&test.secret)).expect(200);
-    let ids: Vec<_> = list["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|key| key["id"].clone())
-        .collect();
+    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|key| key["id"].clone()).collect();
     assert_eq!(ids, [json!(test.id)]);
-    send(
-        &server,
-        Request::delete(&format!("{KEYS}/{}", admin.id)).bearer(&test.secret),
-    )
-    .expect(404);
+    send(&server, Request::delete(&format!("{KEYS}/{}", admin.id)).bearer(&test.secret)).expect(404);
     let body = json!({"name": "Key", "environment": "live"});
-    check_error(
-        &send(&server, Request::post(KEYS).bearer(&test.secret).json(&body)),
-        403,
-        "forbidden",
-    );
+    check_error(&send(&server, Request::post(KEYS).bearer(&test.secret).json(&body)), 403, "forbidden");
     server.public(&example_with(&admin.secret)).expect(200);
 }

@@ -22,10 +22,8 @@ pub(crate) fn curl(command: &str) -> Request {
     let (host, path) = url["https://".len()..].split_at(url["https://".len()..].find('/').unwrap());
     // As curl does: -d makes a POST of it, and these two are sent with every request.
     let method = method.unwrap_or_else(|| if body.is_some() { "POST" } else { "GET" }.to_owned());
-    let mut request = Request::new(&method, path)
-        .host(host)
-        .header("User-Agent", "curl/8.14.1")
-        .header("Accept", "*/*");
+    let mut request =
+        Request::new(&method, path).host(host).header("User-Agent", "curl/8.14.1").header("Accept", "*/*");
     for header in &headers {
         let (name, value) = header.split_once(": ").unwrap();
         request = request.header(name, value);

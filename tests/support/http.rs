@@ -23,12 +23,7 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn new(method: &str, target: &str) -> Self {
-        Self {
-            method: method.to_owned(),
-            target: target.to_owned(),
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
+        Self { method: method.to_owned(), target: target.to_owned(), headers: Vec::new(), body: Vec::new() }
     }
 
     pub(crate) fn get(target: &str) -> Self {
@@ -106,8 +101,7 @@ impl Request {
 
     /// Sends the request and checks that the answer is sound.
     pub(crate) fn send(&self, address: SocketAddr) -> Response {
-        self.try_send(address)
-            .unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target))
+        self.try_send(address).unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target))
     }
 
     /// Like [`send`](Self::send), where the server may also hang up.
@@ -123,8 +117,7 @@ impl Request {
     pub(crate) fn send_to_socket(&self, path: &Path) -> Response {
         let stream = UnixStream::connect(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        self.exchange(stream, "localhost")
-            .unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target))
+        self.exchange(stream, "localhost").unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target))
     }
 
     fn exchange(&self, mut stream: impl Read + Write, authority: &str) -> io::Result<Response> {
@@ -156,29 +149,17 @@ impl Response {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned();
             io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {shown:?}"))
         };
-        let end = bytes
-            .windows(4)
-            .position(|four| four == b"\r\n\r\n")
-            .ok_or_else(|| broken("no end of headers"))?;
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(|| broken("no end of headers"))?;
         let head = str::from_utf8(&bytes[..end]).map_err(|_| broken("headers are not UTF-8"))?;
         let mut lines = head.split("\r\n");
         let status_line = lines.next().unwrap_or_default();
-        let status = status_line
-            .strip_prefix("HTTP/1.1 ")
-            .and_then(|rest| rest.get(..3)?.parse().ok());
+        let status = status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
         let status = status.ok_or_else(|| broken("no status line"))?;
         let headers = lines
-            .map(|line| {
-                line.split_once(':')
-                    .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            })
+            .map(|line| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())))
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| broken("a header without a colon"))?;
-        let mut response = Self {
-            status,
-            headers,
-            body: Vec::new(),
-        };
+        let mut response = Self { status, headers, body: Vec::new() };
         let rest = &bytes[end + 4..];
         response.body = match (response.header("transfer-encoding"), response.header("content-length")) {
             _ if is_head => Vec::new(),
@@ -201,15 +182,8 @@ impl Response {
             return;
         };
         let things = [&document, &document["data"]];
-        if things
-            .iter()
-            .any(|thing| thing.get("secret").is_some() || thing.get("token").is_some())
-        {
-            assert_eq!(
-                self.header("cache-control"),
-                Some("no-store"),
-                "{request}: a secret that may be stored"
-            );
+        if things.iter().any(|thing| thing.get("secret").is_some() || thing.get("token").is_some()) {
+            assert_eq!(self.header("cache-control"), Some("no-store"), "{request}: a secret that may be stored");
         }
         // Error bodies name their own status: the two must be one.
         for written in [&document["status"], &document["error"]["status"]] {
@@ -222,11 +196,7 @@ impl Response {
     /// The one value of a header.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self
-            .headers
-            .iter()
-            .filter(|(found, _)| found == name)
-            .map(|(_, value)| value.as_str());
+        let mut values = self.headers.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str());
         let value = values.next();
         assert!(values.next().is_none(), "{name} stands twice: {self:?}");
         value

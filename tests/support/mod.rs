@@ -5,10 +5,7 @@
 //! ([`http::Response::must_be_sound`]): that is checked on each one that any test receives.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests: a failure here is the test's failure"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is the test's failure")]
 
 pub(crate) mod curl;
 pub(crate) mod http;

@@ -71,14 +71,7 @@ impl Server {
     fn start(command: &str, arguments: &[&str], place: Place) -> Self {
         let log = File::options().create(true).append(true).open(place.log()).unwrap();
         let mut keeper = Command::new("/bin/sh")
-            .args([
-                "-c",
-                KEEPER,
-                "claviger-keeper",
-                env!("CARGO_BIN_EXE_claviger"),
-                command,
-                "--json",
-            ])
+            .args(["-c", KEEPER, "claviger-keeper", env!("CARGO_BIN_EXE_claviger"), command, "--json"])
             .args(["--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0", "--data"])
             .arg(place.data())
             .args(arguments)
@@ -90,35 +83,15 @@ impl Server {
             .unwrap();
         let pipe = keeper.stdin.take();
         let mut line = String::new();
-        BufReader::new(keeper.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let Ok(said) = serde_json::from_str::<Value>(&line) else {
             drop(pipe);
             let _ = keeper.wait();
-            panic!(
-                "claviger {command} did not start: {line}{}",
-                fs::read_to_string(place.log()).unwrap()
-            );
+            panic!("claviger {command} did not start: {line}{}", fs::read_to_string(place.log()).unwrap());
         };
-        let address = |name: &str| {
-            said[name]
-                .as_str()
-                .unwrap()
-                .strip_prefix("http://")
-                .unwrap()
-                .parse()
-                .unwrap()
-        };
+        let address = |name: &str| said[name].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
         let (public, internal) = (address("public_url"), address("internal_url"));
-        Self {
-            keeper,
-            pipe,
-            said,
-            public,
-            internal,
-            place,
-        }
+        Self { keeper, pipe, said, public, internal, place }
     }
 
     /// Ends the server as an operator would, and gives the directory back for the next one.
@@ -132,10 +105,7 @@ impl Server {
         let mut files = self.files();
         let place = self.stop();
         collect_files(&place.data(), &mut files);
-        Remains {
-            log: fs::read_to_string(place.log()).unwrap(),
-            files,
-        }
+        Remains { log: fs::read_to_string(place.log()).unwrap(), files }
     }
 
     /// Ends the server as a crash would.
@@ -174,10 +144,7 @@ impl Server {
     pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         collect_files(&self.data(), &mut files);
-        assert!(
-            files.iter().any(|(_, bytes)| bytes.starts_with(b"SQLite format 3\0")),
-            "there is no database"
-        );
+        assert!(files.iter().any(|(_, bytes)| bytes.starts_with(b"SQLite format 3\0")), "there is no database");
         files
     }
 }

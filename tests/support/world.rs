@@ -32,13 +32,9 @@ impl Server {
 
     /// Makes an organization that no other test knows of.
     pub(crate) fn organization(&self) -> Organization<'_> {
-        let created = self
-            .admin(Request::post("/admin/v1/organizations").json(&json!({"name": "Customer"})))
-            .expect(201);
-        Organization {
-            server: self,
-            id: created["id"].as_str().unwrap().to_owned(),
-        }
+        let created =
+            self.admin(Request::post("/admin/v1/organizations").json(&json!({"name": "Customer"}))).expect(201);
+        Organization { server: self, id: created["id"].as_str().unwrap().to_owned() }
     }
 }
 
@@ -84,39 +80,21 @@ impl Key {
     /// Reads the answer that shows the secret, with or without an envelope.
     #[track_caller]
     pub(crate) fn issued(answer: &Value) -> Self {
-        let body = if answer["data"].is_object() {
-            &answer["data"]
-        } else {
-            answer
-        };
-        let text = |name: &str| {
-            body[name]
-                .as_str()
-                .unwrap_or_else(|| panic!("no {name} in {answer}"))
-                .to_owned()
-        };
-        Self {
-            id: text("id"),
-            secret: text("secret"),
-            body: body.clone(),
-        }
+        let body = if answer["data"].is_object() { &answer["data"] } else { answer };
+        let text = |name: &str| body[name].as_str().unwrap_or_else(|| panic!("no {name} in {answer}")).to_owned();
+        Self { id: text("id"), secret: text("secret"), body: body.clone() }
     }
 }
 
 /// An instant so many days from now, to the second, as answers write it.
 pub(crate) fn in_days(days: i64) -> String {
     let now = SystemClock.now().as_micros();
-    Timestamp::from_micros(now - now % 1_000_000)
-        .plus_seconds(days * 24 * 3600)
-        .unwrap()
-        .to_string()
+    Timestamp::from_micros(now - now % 1_000_000).plus_seconds(days * 24 * 3600).unwrap().to_string()
 }
 
 /// An object with the members of another on top.
 pub(crate) fn with(mut object: Value, more: Value) -> Value {
-    let Value::Object(more) = more else {
-        panic!("{more} is not an object")
-    };
+    let Value::Object(more) = more else { panic!("{more} is not an object") };
     object.as_object_mut().unwrap().extend(more);
     object
 }

@@ -6,7 +6,5 @@ use crate::shell::CommandLine;
 
 /// Runs the bench program with `arguments` as they were given.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
-    CommandLine::new("cargo", "run --release -p claviger-bench --")
-        .arguments(arguments.iter().copied())
-        .run()
+    CommandLine::new("cargo", "run --release -p claviger-bench --").arguments(arguments.iter().copied()).run()
 }

@@ -21,10 +21,7 @@ pub(crate) fn run() -> Result<()> {
         .arguments(["*.rs", "*.py", "*.ts", "*.js", "*.html", "*.css"]);
     steps.run("file length", &source_files, || check_length_of(&source_files.read()?));
 
-    let deny = CommandLine::new(
-        &needs::cargo_deny(),
-        "check --hide-inclusion-graph bans licenses sources",
-    );
+    let deny = CommandLine::new(&needs::cargo_deny(), "check --hide-inclusion-graph bans licenses sources");
     steps.run("crate diagram and licences", &deny, || deny.run());
 
     let clippy = CommandLine::new("cargo", "clippy --workspace --all-targets -- -D warnings");
@@ -52,11 +49,7 @@ fn check_length_of(files: &str) -> Result<()> {
             too_long.push(format!("{file}: {lines} lines"));
         }
     }
-    ensure!(
-        too_long.is_empty(),
-        "{LINES_MAX} lines are the most:\n{}",
-        too_long.join("\n")
-    );
+    ensure!(too_long.is_empty(), "{LINES_MAX} lines are the most:\n{}", too_long.join("\n"));
     println!("{} files, none over {LINES_MAX} lines", files.lines().count());
     Ok(())
 }
@@ -81,9 +74,7 @@ mod tests {
     #[test]
     fn our_own_files_are_short_and_a_long_one_is_named() {
         check_length_of("xtask/src/ci.rs\nno/such/file.rs\n").expect("this file is short");
-        let error = check_length_of("Cargo.lock\n")
-            .expect_err("the lock file is long")
-            .to_string();
+        let error = check_length_of("Cargo.lock\n").expect_err("the lock file is long").to_string();
         assert!(error.contains("Cargo.lock: "), "{error}");
     }
 }

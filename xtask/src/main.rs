@@ -7,11 +7,7 @@
 //! Reading order: [`mod@test`] and [`ci`] are the two chores that matter, [`needs`] is the table of what a machine must
 //! have, [`steps`] and [`shell`] are how steps are run and told.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a chore talks to the person who ran it"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the person who ran it")]
 
 mod bench;
 mod ci;

@@ -30,29 +30,14 @@ enum Source {
 }
 
 /// What the tests need beyond Rust.
-pub(crate) const FOR_TESTS: &[Need] = &[Need {
-    command: "cc",
-    from: Source::Debian("gcc libc6-dev"),
-    why: "compiles the bundled SQLite",
-}];
+pub(crate) const FOR_TESTS: &[Need] =
+    &[Need { command: "cc", from: Source::Debian("gcc libc6-dev"), why: "compiles the bundled SQLite" }];
 
 /// What the checks need beyond what the tests need.
 pub(crate) const FOR_CHECKS: &[Need] = &[
-    Need {
-        command: "git",
-        from: Source::Debian("git"),
-        why: "lists the files whose length is checked",
-    },
-    Need {
-        command: "cargo-fmt",
-        from: Source::Rustup("rustfmt"),
-        why: "checks the format",
-    },
-    Need {
-        command: "cargo-clippy",
-        from: Source::Rustup("clippy"),
-        why: "checks the code for mistakes",
-    },
+    Need { command: "git", from: Source::Debian("git"), why: "lists the files whose length is checked" },
+    Need { command: "cargo-fmt", from: Source::Rustup("rustfmt"), why: "checks the format" },
+    Need { command: "cargo-clippy", from: Source::Rustup("clippy"), why: "checks the code for mistakes" },
     CARGO_DENY,
 ];
 
@@ -114,12 +99,9 @@ impl Need {
             }
             Source::Rustup(component) => {
                 println!("`{command}` is missing: it {why}. Installing {component} with rustup.");
-                CommandLine::new("rustup", "component add")
-                    .argument(component)
-                    .run()
-                    .with_context(|| {
-                        format!("rustup could not add {component}; install it by the means by which Rust was installed")
-                    })
+                CommandLine::new("rustup", "component add").argument(component).run().with_context(|| {
+                    format!("rustup could not add {component}; install it by the means by which Rust was installed")
+                })
             }
             Source::Crate { version } => {
                 println!("{command} {version} is missing: it {why}. Building it with cargo install: about a minute.");
@@ -169,12 +151,7 @@ mod tests {
     #[test]
     fn every_need_says_what_it_is_for() {
         for need in FOR_TESTS.iter().chain(FOR_CHECKS) {
-            assert!(
-                !need.why.is_empty() && !need.why.ends_with('.'),
-                "{}: {:?}",
-                need.command,
-                need.why
-            );
+            assert!(!need.why.is_empty() && !need.why.ends_with('.'), "{}: {:?}", need.command, need.why);
         }
     }
 
@@ -182,19 +159,12 @@ mod tests {
     fn a_tool_is_pinned_and_kept_apart() {
         assert_eq!(cargo_deny(), "target/tools/cargo-deny-0.20.2/bin/cargo-deny");
         let typed = cargo_install("cargo-deny", "0.20.2").to_string();
-        assert!(
-            typed.contains("--locked") && typed.ends_with(" cargo-deny@0.20.2"),
-            "{typed}"
-        );
+        assert!(typed.contains("--locked") && typed.ends_with(" cargo-deny@0.20.2"), "{typed}");
     }
 
     #[test]
     fn what_is_there_is_not_installed() {
-        let shell = Need {
-            command: "sh",
-            from: Source::Debian("no-such-package"),
-            why: "runs this test",
-        };
+        let shell = Need { command: "sh", from: Source::Debian("no-such-package"), why: "runs this test" };
         install_missing(&[shell]).expect("sh is there");
     }
 }

@@ -31,10 +31,7 @@ pub(crate) fn check() -> Result<()> {
 fn from_the_code() -> Result<String> {
     let printed = CommandLine::new("cargo", "run -p claviger -- openapi").read()?;
     let document = printed.trim();
-    ensure!(
-        document.starts_with('{') && document.ends_with('}'),
-        "`claviger openapi` did not print a JSON object"
-    );
+    ensure!(document.starts_with('{') && document.ends_with('}'), "`claviger openapi` did not print a JSON object");
     Ok(format!("{document}\n"))
 }
 
@@ -43,11 +40,7 @@ fn first_difference(expected: &str, committed: &str) -> Option<usize> {
     if expected == committed {
         return None;
     }
-    let same = expected
-        .split('\n')
-        .zip(committed.split('\n'))
-        .take_while(|(left, right)| left == right)
-        .count();
+    let same = expected.split('\n').zip(committed.split('\n')).take_while(|(left, right)| left == right).count();
     Some(same + 1)
 }
 

@@ -10,9 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 /// The repository's root: every command runs there.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("this crate is a folder of the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the repository")
 }
 
 /// The file of `command` on the search path, or in the folders that Debian keeps from ordinary users' search path.
@@ -34,11 +32,7 @@ impl CommandLine {
     /// `program` with its arguments, separated by spaces as in a shell: no quoting.
     pub(crate) fn new(program: &str, arguments: &str) -> CommandLine {
         let arguments = arguments.split_whitespace().map(str::to_owned).collect();
-        CommandLine {
-            program: program.to_owned(),
-            arguments,
-            environment: Vec::new(),
-        }
+        CommandLine { program: program.to_owned(), arguments, environment: Vec::new() }
     }
 
     /// Adds one argument as it is, spaces and all.
@@ -64,42 +58,28 @@ impl CommandLine {
 
     /// Runs with our own output and input.
     pub(crate) fn run(&self) -> Result<()> {
-        let status = self
-            .command()
-            .status()
-            .with_context(|| format!("cannot start `{self}`"))?;
+        let status = self.command().status().with_context(|| format!("cannot start `{self}`"))?;
         ensure_success(status)
     }
 
     /// Runs quietly and says whether it succeeded; a program that cannot be started did not.
     pub(crate) fn succeeds(&self) -> bool {
-        let status = self
-            .command()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        let status = self.command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
     }
 
     /// Runs and returns what it wrote to standard output.
     pub(crate) fn read(&self) -> Result<String> {
-        let output = self
-            .command()
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("cannot start `{self}`"))?;
+        let output =
+            self.command().stderr(Stdio::inherit()).output().with_context(|| format!("cannot start `{self}`"))?;
         ensure_success(output.status).with_context(|| format!("`{self}` failed"))?;
         String::from_utf8(output.stdout).with_context(|| format!("`{self}` wrote something that is not UTF-8"))
     }
 
     /// Runs, passes standard output on while it comes, and shows every line of it to `watch`.
     pub(crate) fn run_watched(&self, mut watch: impl FnMut(&str)) -> Result<()> {
-        let mut child = self
-            .command()
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start `{self}`"))?;
+        let mut child =
+            self.command().stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{self}`"))?;
         let mut output = BufReader::new(child.stdout.take().expect("standard output is piped, two lines above"));
         let mut line = Vec::new();
         loop {
@@ -116,11 +96,7 @@ impl CommandLine {
 
     fn command(&self) -> Command {
         // A bare name is looked up on the search path, a path starts at the root.
-        let program = if self.program.contains('/') {
-            root().join(&self.program)
-        } else {
-            self.program.clone().into()
-        };
+        let program = if self.program.contains('/') { root().join(&self.program) } else { self.program.clone().into() };
         let mut command = Command::new(program);
         command.args(&self.arguments).current_dir(root());
         // `cargo run` tells us about *this* package; build scripts further down would see that as a change and run again.
@@ -157,8 +133,7 @@ fn quoted(word: &str) -> String {
 fn inherited_package_variables() -> impl Iterator<Item = OsString> {
     let names = std::env::vars_os().map(|(name, _)| name);
     names.filter(|name| {
-        name.to_str()
-            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
     })
 }
 
@@ -173,22 +148,15 @@ mod tests {
 
     #[test]
     fn a_command_line_reads_as_it_would_be_typed() {
-        let typed = CommandLine::new("cargo", "test -p xtask")
-            .env("RUSTFLAGS", "--cfg loom")
-            .argument("it's");
-        assert_eq!(
-            typed.to_string(),
-            r"RUSTFLAGS='--cfg loom' cargo test -p xtask 'it'\''s'"
-        );
+        let typed = CommandLine::new("cargo", "test -p xtask").env("RUSTFLAGS", "--cfg loom").argument("it's");
+        assert_eq!(typed.to_string(), r"RUSTFLAGS='--cfg loom' cargo test -p xtask 'it'\''s'");
     }
 
     #[test]
     fn output_is_watched_line_by_line_and_the_exit_status_counts() {
         let mut lines = Vec::new();
         let watched = CommandLine::new("sh", "-c").argument("echo one; echo two; exit 3");
-        let failure = watched
-            .run_watched(|line| lines.push(line.to_owned()))
-            .expect_err("exit 3 is a failure");
+        let failure = watched.run_watched(|line| lines.push(line.to_owned())).expect_err("exit 3 is a failure");
         assert_eq!(lines, ["one", "two"]);
         assert_eq!(failure.to_string(), "exit status: 3");
     }

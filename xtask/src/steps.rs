@@ -28,60 +28,31 @@ impl Steps {
     pub(crate) fn run(&mut self, name: &'static str, repeat: impl Display, work: impl FnOnce() -> Result<()>) {
         println!("\n── {name}: {repeat}");
         let started = now();
-        let failure = work().err().map(|error| Failure {
-            reason: format!("{error:#}"),
-            repeat: repeat.to_string(),
-        });
+        let failure = work().err().map(|error| Failure { reason: format!("{error:#}"), repeat: repeat.to_string() });
         if let Some(failure) = &failure {
             eprintln!("failed: {name}: {}", failure.reason);
         }
-        self.done.push(Step {
-            name,
-            elapsed: started.elapsed(),
-            failure,
-        });
+        self.done.push(Step { name, elapsed: started.elapsed(), failure });
     }
 
     /// Prints what each step took and how to repeat those that failed; an error if one did.
     pub(crate) fn finish(&self) -> Result<()> {
         println!("\n{}", self.summary());
-        let failed: Vec<&str> = self
-            .done
-            .iter()
-            .filter(|step| step.failure.is_some())
-            .map(|step| step.name)
-            .collect();
+        let failed: Vec<&str> = self.done.iter().filter(|step| step.failure.is_some()).map(|step| step.name).collect();
         if !failed.is_empty() {
-            bail!(
-                "{} of {} steps failed: {}",
-                failed.len(),
-                self.done.len(),
-                failed.join(", ")
-            );
+            bail!("{} of {} steps failed: {}", failed.len(), self.done.len(), failed.join(", "));
         }
         Ok(())
     }
 
     fn summary(&self) -> String {
-        let name_width = self
-            .done
-            .iter()
-            .map(|step| step.name.chars().count())
-            .max()
-            .unwrap_or(0);
+        let name_width = self.done.iter().map(|step| step.name.chars().count()).max().unwrap_or(0);
         let mut lines = Vec::new();
         for step in &self.done {
             let outcome = if step.failure.is_none() { "ok    " } else { "FAILED" };
-            lines.push(format!(
-                "{outcome}  {:name_width$}  {:>8}",
-                step.name,
-                minutes(step.elapsed)
-            ));
+            lines.push(format!("{outcome}  {:name_width$}  {:>8}", step.name, minutes(step.elapsed)));
             if let Some(failure) = &step.failure {
-                lines.push(format!(
-                    "        why:    {}",
-                    failure.reason.replace('\n', "\n                ")
-                ));
+                lines.push(format!("        why:    {}", failure.reason.replace('\n', "\n                ")));
                 lines.push(format!("        repeat: {}", failure.repeat));
             }
         }
@@ -111,22 +82,11 @@ mod tests {
 
     #[test]
     fn the_summary_says_what_failed_and_how_to_repeat_it() {
-        let failure = Failure {
-            reason: "exit status: 1".to_owned(),
-            repeat: "cargo fmt --check".to_owned(),
-        };
+        let failure = Failure { reason: "exit status: 1".to_owned(), repeat: "cargo fmt --check".to_owned() };
         let steps = Steps {
             done: vec![
-                Step {
-                    name: "format",
-                    elapsed: Duration::from_millis(1200),
-                    failure: Some(failure),
-                },
-                Step {
-                    name: "docs",
-                    elapsed: Duration::from_secs(61),
-                    failure: None,
-                },
+                Step { name: "format", elapsed: Duration::from_millis(1200), failure: Some(failure) },
+                Step { name: "docs", elapsed: Duration::from_secs(61), failure: None },
             ],
         };
         let expected = "\

@@ -69,14 +69,9 @@ impl Tally {
     fn from_line(line: &str) -> Option<Tally> {
         let (_verdict, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
         let count = |word: &str| {
-            counts
-                .split(';')
-                .find_map(|part| part.trim().strip_suffix(word)?.trim_end().parse::<u64>().ok())
+            counts.split(';').find_map(|part| part.trim().strip_suffix(word)?.trim_end().parse::<u64>().ok())
         };
-        Some(Tally {
-            passed: count("passed")?,
-            failed: count("failed")?,
-        })
+        Some(Tally { passed: count("passed")?, failed: count("failed")? })
     }
 }
 
@@ -94,24 +89,14 @@ mod tests {
     #[test]
     fn closing_lines_are_counted_and_nothing_else() {
         let check = |line, expected: Option<(u64, u64)>| {
-            assert_eq!(
-                Tally::from_line(line),
-                expected.map(|(passed, failed)| Tally { passed, failed }),
-                "{line}"
-            );
+            assert_eq!(Tally::from_line(line), expected.map(|(passed, failed)| Tally { passed, failed }), "{line}");
         };
         check(
             "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.00s",
             Some((12, 0)),
         );
-        check(
-            "test result: FAILED. 2 passed; 7 failed; 0 ignored; 0 measured; 0 filtered out",
-            Some((2, 7)),
-        );
-        check(
-            "test result: \u{1b}[32mok\u{1b}[0m. 1 passed; 0 failed; 0 ignored",
-            Some((1, 0)),
-        );
+        check("test result: FAILED. 2 passed; 7 failed; 0 ignored; 0 measured; 0 filtered out", Some((2, 7)));
+        check("test result: \u{1b}[32mok\u{1b}[0m. 1 passed; 0 failed; 0 ignored", Some((1, 0)));
         check("test tests::a_test_result: ok. 5 passed; 0 failed", None);
         check("test result: ok", None);
         check("running 3 tests", None);

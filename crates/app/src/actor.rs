@@ -63,10 +63,7 @@ impl Actor {
         if !key.scopes.contains(&scope) || parent.as_ref().is_some_and(|parent| !parent.scopes.contains(&scope)) {
             return Err(AppError::Denied(Denial::InsufficientScope));
         }
-        Ok(Acting::Key {
-            key: Box::new(key),
-            parent,
-        })
+        Ok(Acting::Key { key: Box::new(key), parent })
     }
 }
 
@@ -81,10 +78,7 @@ impl Need {
 }
 
 async fn find_alive(connection: &mut Connection, id: KeyId, now: Timestamp) -> Result<Key, AppError> {
-    let key = keys::find(connection, id)
-        .await?
-        .ok_or(AppError::Denied(Denial::NotFound))?
-        .key;
+    let key = keys::find(connection, id).await?.ok_or(AppError::Denied(Denial::NotFound))?.key;
     match key.state(now) {
         State::Active => Ok(key),
         State::Disabled => Err(AppError::Denied(Denial::Disabled)),

@@ -30,13 +30,7 @@ impl App {
         verifiers::put(&mut tx, &verifier).await?;
         tx.publish(Change::Verifier(verifier.clone()));
         let revision = self.commit(tx).await?;
-        Ok((
-            Mutated {
-                value: verifier,
-                revision,
-            },
-            token,
-        ))
+        Ok((Mutated { value: verifier, revision }, token))
     }
 
     /// Lists verifiers, newest first, the revoked ones too.
@@ -51,31 +45,20 @@ impl App {
         let found = verifiers::find(tx.connection(), id).await?;
         let mut verifier = found.ok_or(AppError::NotFound { what: "verifier" })?;
         if verifier.revoked_at.is_some() {
-            return Ok(Mutated {
-                value: verifier,
-                revision: self.engine.revision(),
-            });
+            return Ok(Mutated { value: verifier, revision: self.engine.revision() });
         }
         verifier.revoked_at = Some(self.now());
         verifiers::put(&mut tx, &verifier).await?;
         tx.publish(Change::Verifier(verifier.clone()));
         let revision = self.commit(tx).await?;
-        Ok(Mutated {
-            value: verifier,
-            revision,
-        })
+        Ok(Mutated { value: verifier, revision })
     }
 
     /// Makes an admin token, which is shown once.
     pub async fn create_admin_token(&self, name: Name) -> Result<(Mutated<AdminToken>, IssuedSecret), AppError> {
         let now = self.now();
         let secret = issue_operator_token(ADMIN_TOKEN_PREFIX, &*self.entropy);
-        let token = AdminToken {
-            id: AdminTokenId::new(now, &*self.entropy),
-            name,
-            created_at: now,
-            revoked_at: None,
-        };
+        let token = AdminToken { id: AdminTokenId::new(now, &*self.entropy), name, created_at: now, revoked_at: None };
         let mut tx = self.store.begin().await?;
         admin_tokens::create(&mut tx, &token, &secret.digest()).await?;
         let revision = self.commit(tx).await?;

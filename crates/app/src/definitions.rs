@@ -43,8 +43,7 @@ impl App {
             .collect();
         let mut retired_formats = Vec::new();
         if let Some(before) = before {
-            self.check_nothing_stranded(&mut tx, before, &definition, &mut mistakes)
-                .await?;
+            self.check_nothing_stranded(&mut tx, before, &definition, &mut mistakes).await?;
             retired_formats = retire_formats(&mut tx, before, &definition, &mut mistakes).await?;
         }
         if !mistakes.is_empty() {
@@ -52,26 +51,15 @@ impl App {
         }
         let differences = differences(before.map(|api| &api.definition), &definition);
         let created = before.is_none();
-        let api = Api {
-            definition,
-            retired_formats,
-        };
+        let api = Api { definition, retired_formats };
         let unchanged = before.is_some_and(|before| *before == api);
         if dry_run || unchanged {
-            return Ok(Applied {
-                differences,
-                created,
-                revision: None,
-            });
+            return Ok(Applied { differences, created, revision: None });
         }
         apis::put(&mut tx, &api).await?;
         tx.publish(Change::Api(Box::new(api)));
         let revision = self.commit(tx).await?;
-        Ok(Applied {
-            differences,
-            created,
-            revision: Some(revision),
-        })
+        Ok(Applied { differences, created, revision: Some(revision) })
     }
 
     /// Every api, by name.
@@ -83,9 +71,7 @@ impl App {
     /// Shows an api.
     pub async fn find_api(&self, name: &ApiName) -> Result<Api, AppError> {
         let mut reader = self.store.read().await?;
-        apis::find(&mut reader, name)
-            .await?
-            .ok_or(AppError::NotFound { what: "API" })
+        apis::find(&mut reader, name).await?.ok_or(AppError::NotFound { what: "API" })
     }
 
     /// A scope that live keys hold cannot go: they would lose a power that their holders count on.
@@ -106,10 +92,7 @@ impl App {
             }
         }
         for (scope, count) in holders {
-            mistakes.push(format!(
-                "scope {:?} is held by {count} live keys; take it from them first",
-                scope.as_str()
-            ));
+            mistakes.push(format!("scope {:?} is held by {count} live keys; take it from them first", scope.as_str()));
         }
         Ok(())
     }
@@ -122,10 +105,8 @@ async fn retire_formats(
     after: &Definition,
     mistakes: &mut Vec<String>,
 ) -> Result<Vec<KeyFormat>, AppError> {
-    let used: BTreeSet<String> = keys::list_prefixes(tx.connection(), before.definition.name())
-        .await?
-        .into_iter()
-        .collect();
+    let used: BTreeSet<String> =
+        keys::list_prefixes(tx.connection(), before.definition.name()).await?.into_iter().collect();
     let mut retired = Vec::new();
     let known = before.definition.formats().iter().chain(&before.retired_formats);
     for old in known.filter(|format| used.contains(&format.prefix)) {
@@ -152,13 +133,7 @@ async fn retire_formats(
 
 fn same_shape(one: &KeyFormat, other: &KeyFormat) -> bool {
     (one.kind, one.environment, one.alphabet, one.length, one.checksum)
-        == (
-            other.kind,
-            other.environment,
-            other.alphabet,
-            other.length,
-            other.checksum,
-        )
+        == (other.kind, other.environment, other.alphabet, other.length, other.checksum)
 }
 
 fn differences(before: Option<&Definition>, after: &Definition) -> Vec<String> {
@@ -182,11 +157,7 @@ fn differences(before: Option<&Definition>, after: &Definition) -> Vec<String> {
 /// Every value of a JSON document under a readable place; tables in lists go by their own name.
 fn flatten(place: String, value: &Value, lines: &mut BTreeMap<String, String>) {
     let below = |name: &str| {
-        if place.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{place}.{name}")
-        }
+        if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") }
     };
     match value {
         Value::Object(members) => {
@@ -196,9 +167,7 @@ fn flatten(place: String, value: &Value, lines: &mut BTreeMap<String, String>) {
         }
         Value::Array(items) if items.iter().any(Value::is_object) => {
             for (position, item) in items.iter().enumerate() {
-                let own_name = ["prefix", "name", "endpoint"]
-                    .iter()
-                    .find_map(|name| item[*name].as_str());
+                let own_name = ["prefix", "name", "endpoint"].iter().find_map(|name| item[*name].as_str());
                 let name = own_name.map_or_else(|| position.to_string(), str::to_owned);
                 flatten(format!("{place}[{name}]"), item, lines);
             }

@@ -54,34 +54,23 @@ pub enum AppError {
 
 impl AppError {
     pub(crate) fn invalid(field: &str, message: impl Into<String>) -> Self {
-        Self::Invalid {
-            field: Some(field.to_owned()),
-            message: message.into(),
-        }
+        Self::Invalid { field: Some(field.to_owned()), message: message.into() }
     }
 
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
-        Self::Forbidden {
-            message: message.into(),
-        }
+        Self::Forbidden { message: message.into() }
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
-        Self::Conflict {
-            message: message.into(),
-        }
+        Self::Conflict { message: message.into() }
     }
 }
 
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Database(_) => Self::Unavailable {
-                context: error.to_string(),
-            },
-            StoreError::Row { .. } => Self::Internal {
-                context: error.to_string(),
-            },
+            StoreError::Database(_) => Self::Unavailable { context: error.to_string() },
+            StoreError::Row { .. } => Self::Internal { context: error.to_string() },
         }
     }
 }

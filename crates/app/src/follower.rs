@@ -24,11 +24,7 @@ pub(crate) struct Follower {
 
 impl Follower {
     pub(crate) fn new(store: Store, engine: Arc<Engine>) -> Self {
-        Self {
-            store,
-            engine,
-            turn: tokio::sync::Mutex::new(()),
-        }
+        Self { store, engine, turn: tokio::sync::Mutex::new(()) }
     }
 
     /// Loads everything from one unmoving view of the database.
@@ -74,16 +70,12 @@ impl Follower {
             let transactions =
                 feed::list_transactions(&mut reader, self.engine.revision(), TRANSACTIONS_PER_READ).await?;
             if transactions.is_empty() {
-                return Err(AppError::Internal {
-                    context: format!("revision {wanted} is not in the feed"),
-                });
+                return Err(AppError::Internal { context: format!("revision {wanted} is not in the feed") });
             }
             for transaction in transactions {
-                self.engine
-                    .apply(transaction.revision, &transaction.changes)
-                    .map_err(|error| AppError::Internal {
-                        context: format!("revision {} cannot be applied: {error}", transaction.revision),
-                    })?;
+                self.engine.apply(transaction.revision, &transaction.changes).map_err(|error| AppError::Internal {
+                    context: format!("revision {} cannot be applied: {error}", transaction.revision),
+                })?;
             }
         }
         Ok(())

@@ -71,14 +71,7 @@ impl App {
         let incarnation = store.next_incarnation().await?;
         let follower = Arc::new(Follower::new(store.clone(), Arc::clone(&engine)));
         follower.load().await?;
-        let app = Arc::new(Self {
-            store,
-            engine,
-            follower,
-            clock,
-            entropy,
-            ledger: Ledger::new(incarnation),
-        });
+        let app = Arc::new(Self { store, engine, follower, clock, entropy, ledger: Ledger::new(incarnation) });
         maintenance::start(&app);
         Ok(app)
     }
@@ -115,9 +108,7 @@ impl App {
             follower.reach(revision).await?;
             Ok::<_, AppError>(revision)
         });
-        done.await.map_err(|error| AppError::Internal {
-            context: format!("commit task: {error}"),
-        })?
+        done.await.map_err(|error| AppError::Internal { context: format!("commit task: {error}") })?
     }
 }
 

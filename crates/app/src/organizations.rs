@@ -24,10 +24,7 @@ impl App {
         organizations::put(&mut tx, &organization).await?;
         tx.publish(Change::Organization(organization.clone()));
         let revision = self.commit(tx).await?;
-        Ok(Mutated {
-            value: organization,
-            revision,
-        })
+        Ok(Mutated { value: organization, revision })
     }
 
     /// Shows an organization.
@@ -56,17 +53,11 @@ impl App {
         organization.name = name.unwrap_or(organization.name);
         organization.status = status.unwrap_or(organization.status);
         if organization == before {
-            return Ok(Mutated {
-                value: organization,
-                revision: self.engine.revision(),
-            });
+            return Ok(Mutated { value: organization, revision: self.engine.revision() });
         }
         organizations::put(&mut tx, &organization).await?;
         tx.publish(Change::Organization(organization.clone()));
         let revision = self.commit(tx).await?;
-        Ok(Mutated {
-            value: organization,
-            revision,
-        })
+        Ok(Mutated { value: organization, revision })
     }
 }

@@ -93,15 +93,11 @@ impl App {
         let (organization, api, key) = match actor.look_up(&mut reader, Need::ReadUsage, now).await? {
             Acting::Key { key, .. } => (key.organization, key.api.clone(), Some(key.id)),
             Acting::Operator => {
-                let organization = query
-                    .organization
-                    .ok_or(AppError::invalid("organization", "is missing"))?;
+                let organization = query.organization.ok_or(AppError::invalid("organization", "is missing"))?;
                 let api = query.api.ok_or(AppError::invalid("api", "is missing"))?;
                 let found = organizations::find(&mut reader, organization).await?;
                 found.ok_or(AppError::NotFound { what: "organization" })?;
-                apis::find(&mut reader, &api)
-                    .await?
-                    .ok_or(AppError::NotFound { what: "API" })?;
+                apis::find(&mut reader, &api).await?.ok_or(AppError::NotFound { what: "API" })?;
                 (organization, api, None)
             }
         };
@@ -116,14 +112,7 @@ impl App {
             Some(key) => Some(counts(&mut reader, Some(key)).await?),
             None => None,
         };
-        Ok(UsageReport {
-            organization,
-            api,
-            period_start,
-            period_end,
-            organization_counts,
-            key_counts,
-        })
+        Ok(UsageReport { organization, api, period_start, period_end, organization_counts, key_counts })
     }
 
     /// Takes the engine's counters to where they are kept. Returns when everything that was counted before
@@ -188,17 +177,11 @@ impl Flushed {
 
     fn wrote(&mut self, rows: Vec<UsageRow>, hour_now: i64) {
         for row in rows {
-            let bucket = Bucket {
-                key: row.key,
-                hour: row.hour,
-                scope: row.scope,
-                outcome: row.outcome,
-            };
+            let bucket = Bucket { key: row.key, hour: row.hour, scope: row.scope, outcome: row.outcome };
             self.pending.remove(&bucket);
             self.written.insert(bucket, row.total);
         }
-        self.written
-            .retain(|bucket, _| bucket.hour > hour_now - HOURS_REMEMBERED);
+        self.written.retain(|bucket, _| bucket.hour > hour_now - HOURS_REMEMBERED);
     }
 }
 
@@ -223,9 +206,7 @@ impl Ledger {
         let bucket = Bucket {
             key: total.key,
             hour: total.hour,
-            scope: total
-                .scope
-                .map_or_else(|| NO_SCOPE.to_owned(), |scope| scope.to_string()),
+            scope: total.scope.map_or_else(|| NO_SCOPE.to_owned(), |scope| scope.to_string()),
             outcome: total.outcome.map_or(ALLOWED, Denial::as_str).to_owned(),
         };
         if total.environment == Environment::Test {

@@ -187,22 +187,10 @@ pub(crate) struct ClientArgs {
     )]
     pub(crate) data: PathBuf,
     /// Internal address of a server elsewhere, such as http://10.0.0.5:8081; needs a token
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "CLAVIGER_SERVER",
-        hide_env_values = true,
-        global = true
-    )]
+    #[arg(long, value_name = "URL", env = "CLAVIGER_SERVER", hide_env_values = true, global = true)]
     pub(crate) server: Option<String>,
     /// Admin token for --server; the environment variable keeps it out of the process list
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "CLAVIGER_TOKEN",
-        hide_env_values = true,
-        global = true
-    )]
+    #[arg(long, value_name = "TOKEN", env = "CLAVIGER_TOKEN", hide_env_values = true, global = true)]
     pub(crate) token: Option<String>,
     /// Print the server's own JSON, one document
     #[arg(long, global = true)]
@@ -472,9 +460,7 @@ mod tests {
     fn no_secret_is_ever_shown_by_help() {
         for command in Cli::command().get_subcommands() {
             for argument in command.get_arguments().filter(|argument| {
-                argument
-                    .get_env()
-                    .is_some_and(|name| name == "CLAVIGER_TOKEN" || name == "CLAVIGER_KEY")
+                argument.get_env().is_some_and(|name| name == "CLAVIGER_TOKEN" || name == "CLAVIGER_KEY")
             }) {
                 assert!(argument.is_hide_env_values_set(), "{}", argument.get_id());
             }

@@ -51,20 +51,12 @@ struct Session {
 
 impl Session {
     fn new(args: &crate::args::ClientArgs) -> Result<Self, Failure> {
-        Ok(Self {
-            server: Connection::new(args)?,
-            json: args.json,
-            now: SystemClock.now(),
-        })
+        Ok(Self { server: Connection::new(args)?, json: args.json, now: SystemClock.now() })
     }
 
     /// Prints the answer itself, or what `human` makes of it.
     fn show(&self, answer: &Value, human: impl FnOnce() -> String) -> Result<(), Failure> {
-        if self.json {
-            output::print_json(answer)
-        } else {
-            output::print(&human())
-        }
+        if self.json { output::print_json(answer) } else { output::print(&human()) }
     }
 
     /// Prints an answer that holds a secret: for people with a reminder, with `quiet` the secret alone. This is the
@@ -90,9 +82,6 @@ impl Session {
 /// Says where a list goes on, when it does.
 fn note_next_page(answer: &Value, command: &str) {
     if let Some(cursor) = answer["next_cursor"].as_str() {
-        output::note(&format!(
-            "\nThere are more: {command} --cursor {}",
-            output::clean(cursor)
-        ));
+        output::note(&format!("\nThere are more: {command} --cursor {}", output::clean(cursor)));
     }
 }

@@ -74,11 +74,7 @@ impl Settings {
     /// Reads a config file and reports every mistake in it together.
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigMistakes> {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut reader = Reader {
-            text,
-            mistakes: Vec::new(),
-            unreadable: Vec::new(),
-        };
+        let mut reader = Reader { text, mistakes: Vec::new(), unreadable: Vec::new() };
         for error in errors {
             let line = reader.mistake(error.span().unwrap_or_default(), error.message());
             reader.unreadable.push(line);
@@ -92,16 +88,8 @@ impl Settings {
         }
         reader.mistakes.sort_by_key(|(line, _)| *line);
         // What a line that could not be read seems to say is not worth a second complaint.
-        reader
-            .mistakes
-            .dedup_by(|later, earlier| later.0 == earlier.0 && reader.unreadable.contains(&later.0));
-        Err(ConfigMistakes(
-            reader
-                .mistakes
-                .into_iter()
-                .map(|(line, text)| format!("line {line}: {text}"))
-                .collect(),
-        ))
+        reader.mistakes.dedup_by(|later, earlier| later.0 == earlier.0 && reader.unreadable.contains(&later.0));
+        Err(ConfigMistakes(reader.mistakes.into_iter().map(|(line, text)| format!("line {line}: {text}")).collect()))
     }
 
     /// Fills what is missing here from a weaker place.
@@ -148,18 +136,10 @@ pub(crate) fn parse_forwarding_header(text: &str) -> Result<ForwardingHeader, St
 
 /// Reads a socket address, saying what one looks like.
 pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
+    text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
-const SETTINGS: [&str; 6] = [
-    "listen",
-    "internal_listen",
-    "trusted_proxies",
-    "forwarding_header",
-    "cores",
-    "log",
-];
+const SETTINGS: [&str; 6] = ["listen", "internal_listen", "trusted_proxies", "forwarding_header", "cores", "log"];
 const LOG_SETTINGS: [&str; 2] = ["level", "format"];
 
 /// Turns a parsed file into settings, by hand: serde stops at the first mistake.
@@ -206,17 +186,13 @@ impl Reader<'_> {
             return None;
         };
         let parse = |text: &str| IpRule::from_str(text).map_err(|error| error.to_string());
-        let rules = array
-            .iter()
-            .filter_map(|element| self.parsed("each of trusted_proxies", element, parse));
+        let rules = array.iter().filter_map(|element| self.parsed("each of trusted_proxies", element, parse));
         Some(rules.collect())
     }
 
     fn cores(&mut self, value: &Value<'_>) -> Option<usize> {
         let digits = value.get_ref().as_integer().filter(|integer| integer.radix() == 10);
-        let cores = digits
-            .and_then(|integer| integer.as_str().parse().ok())
-            .filter(|cores| *cores <= CORES_MAX);
+        let cores = digits.and_then(|integer| integer.as_str().parse().ok()).filter(|cores| *cores <= CORES_MAX);
         if cores.is_none() {
             self.wrong_type("cores", value, &format!("a whole number from 0 to {CORES_MAX}"));
         }
@@ -243,11 +219,7 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, span: Range<usize>, table: &str, name: &str, known: &[&str]) {
-        let known = known
-            .iter()
-            .map(|known| format!("{table}{known}"))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let known = known.iter().map(|known| format!("{table}{known}")).collect::<Vec<_>>().join(", ");
         self.mistake(span, &format!("{table}{name} is not a setting; there are {known}"));
     }
 
@@ -297,15 +269,8 @@ mod tests {
         let spelled_out = Settings::parse(&uncommented()).unwrap();
         assert_eq!(spelled_out.clone().resolve().unwrap(), defaults);
         // Every setting there is stands in the file.
-        let Settings {
-            listen,
-            internal_listen,
-            trusted_proxies,
-            forwarding_header,
-            cores,
-            log_level,
-            log_format,
-        } = spelled_out;
+        let Settings { listen, internal_listen, trusted_proxies, forwarding_header, cores, log_level, log_format } =
+            spelled_out;
         assert!(listen.is_some() && internal_listen.is_some() && trusted_proxies.is_some());
         assert!(forwarding_header.is_some() && cores.is_some() && log_level.is_some() && log_format.is_some());
     }
@@ -364,20 +329,10 @@ mod tests {
 
     #[test]
     fn the_stronger_place_wins() {
-        let flags = Settings {
-            cores: Some(1),
-            ..Settings::default()
-        };
-        let file = Settings {
-            cores: Some(2),
-            log_level: Some(LogLevel::Warn),
-            ..Settings::default()
-        };
+        let flags = Settings { cores: Some(1), ..Settings::default() };
+        let file = Settings { cores: Some(2), log_level: Some(LogLevel::Warn), ..Settings::default() };
         let merged = flags.or(file);
-        assert_eq!(
-            (merged.cores, merged.log_level, merged.listen),
-            (Some(1), Some(LogLevel::Warn), None)
-        );
+        assert_eq!((merged.cores, merged.log_level, merged.listen), (Some(1), Some(LogLevel::Warn), None));
     }
 
     #[test]

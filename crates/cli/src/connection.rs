@@ -31,28 +31,22 @@ impl Connection {
     /// Chooses the server: the one that was named, else the one on the data directory's socket.
     pub(crate) fn new(args: &ClientArgs) -> Result<Self, Failure> {
         let place = match &args.server {
-            Some(server) => server
-                .parse()
-                .map_err(|error| Failure::usage(format!("--server {server}: {error}")))?,
+            Some(server) => server.parse().map_err(|error| Failure::usage(format!("--server {server}: {error}")))?,
             None => Place::Socket(DataDir::new(&args.data).socket()),
         };
         let management = Management::new(place.clone());
         let management = match (&place, &args.token) {
             // A token in the environment is for servers elsewhere: whoever may open the socket needs none.
             (Place::Socket(_), _) => management,
-            (Place::Http(_), Some(token)) => management
-                .with_token(token)
-                .map_err(|error| Failure::usage(error.to_string()))?,
+            (Place::Http(_), Some(token)) => {
+                management.with_token(token).map_err(|error| Failure::usage(error.to_string()))?
+            }
             (Place::Http(_), None) => {
                 return Err(Failure::usage(format!("{place} asks for a token"))
                     .next("put one into CLAVIGER_TOKEN; `claviger admin-tokens create NAME` on the server's machine makes one"));
             }
         };
-        Ok(Self {
-            management,
-            place,
-            start_command: format!("claviger serve{}", data_flag(&args.data)),
-        })
+        Ok(Self { management, place, start_command: format!("claviger serve{}", data_flag(&args.data)) })
     }
 
     pub(crate) async fn get(&self, path: &str, query: Query<'_>) -> Result<Value, Failure> {
@@ -74,32 +68,19 @@ impl Connection {
     /// Sends a definition file as it stands.
     pub(crate) async fn apply(&self, name: &ApiName, text: String, dry_run: bool) -> Result<Value, Failure> {
         let query = [("dry_run", dry_run.then(|| "true".to_owned()))];
-        self.ask(
-            Method::PUT,
-            &format!("/admin/v1/apis/{name}"),
-            &query,
-            Some(Body::Toml(text)),
-        )
-        .await
+        self.ask(Method::PUT, &format!("/admin/v1/apis/{name}"), &query, Some(Body::Toml(text))).await
     }
 
     async fn ask(&self, method: Method, path: &str, query: Query<'_>, body: Option<Body>) -> Result<Value, Failure> {
-        let query: Vec<_> = query
-            .iter()
-            .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
-            .collect();
+        let query: Vec<_> = query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
         let answer = self.management.request(method, path, &query, body).await;
-        answer
-            .and_then(|answer| document(&answer))
-            .map_err(|error| self.failure(error, path))
+        answer.and_then(|answer| document(&answer)).map_err(|error| self.failure(error, path))
     }
 
     fn failure(&self, error: ClientError, path: &str) -> Failure {
         match error {
             ClientError::Unreachable { place, source } => self.unreachable(&place, &source),
-            ClientError::Refused {
-                status, message, field, ..
-            } => refused(status, &message, field, path),
+            ClientError::Refused { status, message, field, .. } => refused(status, &message, field, path),
             ClientError::BrokeOff { .. } | ClientError::TimedOut { .. } => {
                 Failure::new(error.to_string()).next("whether it was done is not known: look before you try again")
             }
@@ -129,11 +110,7 @@ impl Connection {
 }
 
 fn document(answer: &Answer) -> Result<Value, ClientError> {
-    if answer.content().is_empty() {
-        Ok(Value::Null)
-    } else {
-        answer.json()
-    }
+    if answer.content().is_empty() { Ok(Value::Null) } else { answer.json() }
 }
 
 fn refused(status: u16, message: &str, field: Option<String>, path: &str) -> Failure {
@@ -168,10 +145,7 @@ fn list_command(message: &str) -> Option<&'static str> {
         ("admin token", "claviger admin-tokens list"),
         ("API key", "claviger keys list"),
     ];
-    commands
-        .into_iter()
-        .find(|(what, _)| message == format!("There is no such {what}."))
-        .map(|(_, command)| command)
+    commands.into_iter().find(|(what, _)| message == format!("There is no such {what}.")).map(|(_, command)| command)
 }
 
 #[cfg(test)]
@@ -180,12 +154,8 @@ mod tests {
 
     fn connection(server: Option<&str>, token: Option<&str>) -> Result<Connection, Failure> {
         let owned = |text: &str| text.to_owned();
-        let args = ClientArgs {
-            data: "./here".into(),
-            server: server.map(owned),
-            token: token.map(owned),
-            json: false,
-        };
+        let args =
+            ClientArgs { data: "./here".into(), server: server.map(owned), token: token.map(owned), json: false };
         Connection::new(&args)
     }
 
@@ -195,11 +165,9 @@ mod tests {
         assert!(connection(None, Some("bad\ntoken")).is_ok());
         assert!(connection(Some("http://127.0.0.1:1"), Some("t")).is_ok());
         assert!(connection(Some("/run/claviger.sock"), None).is_ok());
-        for (server, token) in [
-            ("http://127.0.0.1:1", None),
-            ("127.0.0.1:1", Some("t")),
-            ("http://h", Some("bad\ntoken")),
-        ] {
+        for (server, token) in
+            [("http://127.0.0.1:1", None), ("127.0.0.1:1", Some("t")), ("http://h", Some("bad\ntoken"))]
+        {
             assert_eq!(
                 connection(Some(server), token).err().unwrap().exit_code(),
                 std::process::ExitCode::from(2),

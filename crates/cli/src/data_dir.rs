@@ -70,13 +70,7 @@ impl DataDir {
             .next("choose a data directory with a shorter path, or start in a directory nearer to it"));
         }
         let path = self.0.join("claviger.lock");
-        let options = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path);
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let mut file = options.or_fail(|| format!("open {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -87,20 +81,14 @@ impl DataDir {
             }
         }
         // The number is for people; the lock itself goes when the process does, however it ends.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         Ok(DataDirLock { _file: file })
     }
 
     fn taken(&self, file: &mut File) -> Failure {
         let mut owner = String::new();
         let _ = file.take(32).read_to_string(&mut owner);
-        let owner = owner
-            .trim()
-            .parse::<u32>()
-            .map_or(String::new(), |process| format!(" (process {process})"));
+        let owner = owner.trim().parse::<u32>().map_or(String::new(), |process| format!(" (process {process})"));
         Failure::new(format!("another server{owner} already runs on {}", self.0.display()))
             .next("stop that one first, or give this one a directory of its own with --data DIR")
     }
@@ -124,12 +112,7 @@ mod tests {
         fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
         for path in [open, parent.path().join("deep/new")] {
             DataDir::new(&path).create().unwrap();
-            assert_eq!(
-                fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-                0o700,
-                "{}",
-                path.display()
-            );
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
         }
     }
 
@@ -140,10 +123,7 @@ mod tests {
         let lock = directory.lock().unwrap();
         let refused = directory.lock().unwrap_err().to_string();
         assert!(
-            refused.contains(&format!(
-                "another server (process {}) already runs on",
-                std::process::id()
-            )),
+            refused.contains(&format!("another server (process {}) already runs on", std::process::id())),
             "{refused}"
         );
         drop(lock);
@@ -153,10 +133,7 @@ mod tests {
     #[test]
     fn a_socket_that_could_not_be_opened_is_refused_at_once() {
         let parent = tempfile::tempdir().unwrap();
-        let refused = DataDir::new(parent.path().join("x".repeat(100)))
-            .lock()
-            .unwrap_err()
-            .to_string();
+        let refused = DataDir::new(parent.path().join("x".repeat(100))).lock().unwrap_err().to_string();
         assert!(refused.contains("a unix socket allows 107"), "{refused}");
     }
 }

@@ -16,19 +16,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// Says what went wrong, in a sentence without a full stop.
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            next: None,
-            usage: false,
-        }
+        Self { what: what.into(), next: None, usage: false }
     }
 
     /// A mistake in how the command was called: the exit code is 2.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
-        Self {
-            usage: true,
-            ..Self::new(what)
-        }
+        Self { usage: true, ..Self::new(what) }
     }
 
     /// Adds what to do next.
@@ -92,10 +85,7 @@ mod tests {
     #[test]
     fn a_failure_says_what_and_what_next() {
         let failure = Failure::new("two things:\none\ntwo").next("do this");
-        assert_eq!(
-            failure.to_string(),
-            "error: two things:\n       one\n       two\n next: do this"
-        );
+        assert_eq!(failure.to_string(), "error: two things:\n       one\n       two\n next: do this");
         assert_eq!(Failure::new("no").to_string(), "error: no");
     }
 

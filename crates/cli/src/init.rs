@@ -46,20 +46,14 @@ fn write_files(directory: &DataDir, force: bool) -> Result<(PathBuf, PathBuf), F
 }
 
 fn refuse_existing(files: &[(PathBuf, &str)]) -> Result<(), Failure> {
-    let existing: Vec<_> = files
-        .iter()
-        .filter(|(path, _)| path.exists())
-        .map(|(path, _)| path.display().to_string())
-        .collect();
+    let existing: Vec<_> =
+        files.iter().filter(|(path, _)| path.exists()).map(|(path, _)| path.display().to_string()).collect();
     if existing.is_empty() {
         return Ok(());
     }
     let verb = if existing.len() == 1 { "exists" } else { "exist" };
-    Err(Failure::new(format!(
-        "{} {verb} already; nothing was written",
-        existing.join(" and ")
-    ))
-    .next("keep what is there, or overwrite it with --force"))
+    Err(Failure::new(format!("{} {verb} already; nothing was written", existing.join(" and ")))
+        .next("keep what is there, or overwrite it with --force"))
 }
 
 fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
@@ -77,11 +71,7 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
 
 /// ` --data DIR` as it must be typed, or nothing for the default directory.
 pub(crate) fn data_flag(directory: &Path) -> String {
-    if directory == Path::new("./claviger-data") {
-        String::new()
-    } else {
-        format!(" --data {}", shown(directory))
-    }
+    if directory == Path::new("./claviger-data") { String::new() } else { format!(" --data {}", shown(directory)) }
 }
 
 /// How this program was called, so that what is printed can be pasted where it is not on the search path.
@@ -118,10 +108,8 @@ mod tests {
         let definition = Definition::parse(DEFINITION).unwrap();
         assert_eq!(definition.name().as_str(), "my-api");
         // Its commented part is good as well.
-        let spelled_out = DEFINITION
-            .replace("\n#[", "\n[")
-            .replace("\n#code", "\ncode")
-            .replace("\n#message", "\nmessage");
+        let spelled_out =
+            DEFINITION.replace("\n#[", "\n[").replace("\n#code", "\ncode").replace("\n#message", "\nmessage");
         assert_ne!(spelled_out, DEFINITION);
         Definition::parse(&spelled_out).unwrap();
     }
@@ -133,10 +121,7 @@ mod tests {
         let config = directory.path().join("claviger.toml");
         fs::write(&config, "cores = 1").unwrap();
         let refused = write_files(&place, false).unwrap_err().to_string();
-        assert!(
-            refused.contains("claviger.toml exists already; nothing was written"),
-            "{refused}"
-        );
+        assert!(refused.contains("claviger.toml exists already; nothing was written"), "{refused}");
         assert!(!directory.path().join("apis").exists());
         assert_eq!(fs::read_to_string(&config).unwrap(), "cores = 1");
         write_files(&place, true).unwrap();

@@ -16,10 +16,7 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_max_level(level)
-        .with_ansi(false);
+    let builder = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level).with_ansi(false);
     // An error means that logging was started before, which keeps working.
     let _ = match format {
         LogFormat::Text => tracing::subscriber::set_global_default(builder.with_target(false).finish()),

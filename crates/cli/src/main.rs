@@ -52,17 +52,11 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 /// The control plane's runtime; the data plane brings threads of its own.
 fn server_runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .or_fail(|| "start".to_owned())
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().or_fail(|| "start".to_owned())
 }
 
 fn client_runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .or_fail(|| "start".to_owned())
+    tokio::runtime::Builder::new_current_thread().enable_all().build().or_fail(|| "start".to_owned())
 }
 
 fn completions(shell: Shell) -> Result<String, Failure> {

@@ -43,27 +43,15 @@ impl Node {
         upstream: Option<Upstream>,
     ) -> Result<Self, Failure> {
         let lock = directory.lock()?;
-        let cores = config
-            .cores
-            .or_else(|| std::thread::available_parallelism().ok())
-            .map_or(1, NonZeroUsize::get);
+        let cores = config.cores.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         // The database of a server that cannot listen is left alone.
         let sockets = Sockets::bind(directory, config, cores)?;
         let engine = Arc::new(Engine::new(EngineOptions::default()));
-        let opened = App::open(
-            &directory.database(),
-            engine,
-            Arc::new(SystemClock),
-            Arc::new(SystemEntropy),
-        )
-        .await;
+        let opened = App::open(&directory.database(), engine, Arc::new(SystemClock), Arc::new(SystemEntropy)).await;
         let app = opened.map_err(|error| {
             Failure::new(error.to_string()).next("nothing was changed; `--data DIR` starts on another data directory")
         })?;
-        let state = ServerState {
-            app: Arc::clone(&app),
-            trusted_proxies: Arc::new(config.trusted_proxies.clone()),
-        };
+        let state = ServerState { app: Arc::clone(&app), trusted_proxies: Arc::new(config.trusted_proxies.clone()) };
         let (public, internal) = (sockets.public.local_addr(), sockets.internal.local_addr());
         let socket = sockets.socket.path().to_owned();
         let gate = Gate::open(sockets.doors(&state, upstream)).or_fail(|| "start the data plane".to_owned())?;
@@ -71,14 +59,7 @@ impl Node {
         if !internal.ip().is_loopback() {
             tracing::warn!(%internal, "the internal listener is not on a loopback address; make sure that no customer reaches it");
         }
-        Ok(Self {
-            app,
-            gate,
-            public,
-            internal,
-            socket,
-            lock,
-        })
+        Ok(Self { app, gate, public, internal, socket, lock })
     }
 
     /// Stops accepting, lets the requests in flight end, and writes what is only in memory.
@@ -138,11 +119,7 @@ impl Sockets {
         let public = front(claviger_server::public_router(state.clone(), upstream));
         let verify = Verify::new(Arc::clone(state.app.engine()), Arc::clone(state.app.clock()));
         let internal = || front(claviger_server::internal_router(state.clone())).with_verify(verify.clone());
-        vec![
-            Door::tcp(self.public, public),
-            Door::tcp(self.internal, internal()),
-            Door::unix(self.socket, internal()),
-        ]
+        vec![Door::tcp(self.public, public), Door::tcp(self.internal, internal()), Door::unix(self.socket, internal())]
     }
 }
 
@@ -156,9 +133,8 @@ fn bind(address: SocketAddr, cores: usize, flag: &str) -> Result<TcpListeners, F
             std::io::ErrorKind::AddrInUse => "something else listens there already".to_owned(),
             _ => error.to_string(),
         };
-        Failure::new(format!("cannot listen on {address}: {why}")).next(format!(
-            "stop what listens there, or choose another address with {flag} (port 0 takes a free one)"
-        ))
+        Failure::new(format!("cannot listen on {address}: {why}"))
+            .next(format!("stop what listens there, or choose another address with {flag} (port 0 takes a free one)"))
     })
 }
 

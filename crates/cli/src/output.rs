@@ -17,11 +17,7 @@ use crate::failure::Failure;
 /// Writes lines to standard output. A reader that has gone (`| head`) is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.write_all(b"\n"))
-        .and_then(|()| stdout.flush())
-    {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.write_all(b"\n")).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(format!("cannot write to standard output: {error}")))
         }
@@ -96,8 +92,7 @@ impl Table {
     /// A table with these columns.
     pub(crate) fn new(columns: &[Column]) -> Self {
         let mut grid = Grid::new();
-        grid.load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic);
+        grid.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         grid.set_header(columns.iter().map(|column| match column {
             Column::Whole(name) | Column::Number(name) | Column::Prose(name) => *name,
         }));
@@ -109,10 +104,7 @@ impl Table {
                 }
             }
         }
-        Self {
-            grid,
-            columns: columns.to_vec(),
-        }
+        Self { grid, columns: columns.to_vec() }
     }
 
     /// Adds a row; every cell is made safe.
@@ -183,10 +175,7 @@ mod tests {
     fn json_stays_the_same_document_and_cannot_deceive() {
         let document = json!({"name": "a\u{202e}b\u{9b}2J\u{7f}\n", "data": [1, null]});
         let text = json_text(&document);
-        assert!(
-            !text.contains(|character| is_deceptive(character) && character != '\n'),
-            "{text}"
-        );
+        assert!(!text.contains(|character| is_deceptive(character) && character != '\n'), "{text}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), document);
     }
 
@@ -206,11 +195,7 @@ mod tests {
     fn narrow_terminals_break_prose_only() {
         let mut table = Table::new(&[Column::Whole("ID"), Column::Prose("NAME"), Column::Whole("STATE")]);
         table.grid.set_width(40);
-        table.row([
-            "key_00000000".to_owned(),
-            "A rather long name that does not fit".to_owned(),
-            "active".to_owned(),
-        ]);
+        table.row(["key_00000000".to_owned(), "A rather long name that does not fit".to_owned(), "active".to_owned()]);
         insta::assert_snapshot!(table.lines(), @r"
         ID            NAME            STATE
         key_00000000  A rather long   active
@@ -221,11 +206,7 @@ mod tests {
 
     #[test]
     fn fields_are_aligned_and_empty_ones_left_out() {
-        let rows = [
-            ("id", "key_1".to_owned()),
-            ("parent", String::new()),
-            ("name", "x\u{7}".to_owned()),
-        ];
+        let rows = [("id", "key_1".to_owned()), ("parent", String::new()), ("name", "x\u{7}".to_owned())];
         assert_eq!(fields(&rows), "id    key_1\nname  x\\u{7}");
     }
 }

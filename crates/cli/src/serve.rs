@@ -38,24 +38,15 @@ fn read_config(args: &ServeArgs, directory: &DataDir) -> Result<ServerConfig, Fa
         // The file that nobody named need not be there.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && args.config.is_none() => Settings::default(),
         Err(error) => {
-            return Err(Failure::new(format!(
-                "cannot read the config file {}: {error}",
-                path.display()
-            )));
+            return Err(Failure::new(format!("cannot read the config file {}: {error}", path.display())));
         }
     };
-    args.settings()
-        .or(file)
-        .resolve()
-        .map_err(|mistakes| Failure::new(mistakes.to_string()))
+    args.settings().or(file).resolve().map_err(|mistakes| Failure::new(mistakes.to_string()))
 }
 
 fn in_file(path: &Path, mistakes: &str) -> Failure {
-    Failure::new(format!(
-        "the config file {} cannot be used:\n{mistakes}",
-        path.display()
-    ))
-    .next("correct it; `claviger init --data DIR` writes one that explains every setting")
+    Failure::new(format!("the config file {} cannot be used:\n{mistakes}", path.display()))
+        .next("correct it; `claviger init --data DIR` writes one that explains every setting")
 }
 
 fn welcome(node: &Node, directory: &DataDir, is_new: bool) -> String {
@@ -65,11 +56,7 @@ fn welcome(node: &Node, directory: &DataDir, is_new: bool) -> String {
     }
     let (program, data) = (program(), data_flag(directory.path()));
     let definition = directory.apis().join("my-api.toml");
-    let init = if definition.exists() {
-        String::new()
-    } else {
-        format!("  {program} init{data}\n")
-    };
+    let init = if definition.exists() { String::new() } else { format!("  {program} init{data}\n") };
     format!(
         "Claviger is ready.\n\n{addresses}\n\n\
          No API is defined yet. Next, in another terminal:\n\n\
@@ -84,22 +71,10 @@ fn welcome(node: &Node, directory: &DataDir, is_new: bool) -> String {
 pub(crate) fn addresses(node: &Node) -> String {
     let rows = [
         ("public", node.public_url(), "customers"),
-        (
-            "internal",
-            node.internal_url(),
-            "API servers, proxies and operators; never expose it",
-        ),
-        (
-            "socket",
-            node.socket().display().to_string(),
-            "the operator on this machine, without a token",
-        ),
+        ("internal", node.internal_url(), "API servers, proxies and operators; never expose it"),
+        ("socket", node.socket().display().to_string(), "the operator on this machine, without a token"),
     ];
-    let width = rows
-        .iter()
-        .map(|(_, place, _)| place.chars().count())
-        .max()
-        .unwrap_or(0);
+    let width = rows.iter().map(|(_, place, _)| place.chars().count()).max().unwrap_or(0);
     let lines = rows.map(|(name, place, whom)| format!("  {name:8}  {place:width$}  {whom}"));
     lines.join("\n")
 }
@@ -122,10 +97,7 @@ pub(crate) struct Signals {
 impl Signals {
     pub(crate) fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).or_fail(|| "listen for signals".to_owned());
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
     async fn next(&mut self) {

@@ -26,9 +26,7 @@ fn definition(name: &str) -> String {
 }
 
 fn text<'v>(document: &'v Value, name: &str) -> &'v str {
-    document[name]
-        .as_str()
-        .unwrap_or_else(|| panic!("{name} is not in {document}"))
+    document[name].as_str().unwrap_or_else(|| panic!("{name} is not in {document}"))
 }
 
 fn verify(server: &TestServer, secret: &str) -> Ran {
@@ -53,24 +51,13 @@ fn applying_is_idempotent() {
     assert_eq!(outcome(&["apply", &file]), "tork: nothing to change\n");
 
     let changed = directory.path().join("tork.toml");
-    std::fs::write(
-        &changed,
-        std::fs::read_to_string(&file)
-            .unwrap()
-            .replace("\"Tork\"", "\"Tork Two\""),
-    )
-    .unwrap();
+    std::fs::write(&changed, std::fs::read_to_string(&file).unwrap().replace("\"Tork\"", "\"Tork Two\"")).unwrap();
     let changed = changed.to_str().unwrap();
     let shown = outcome(&["apply", "--dry-run", changed]);
     assert!(shown.starts_with("tork: would get 1 change\n  ~ title"), "{shown}");
     assert!(outcome(&["apply", changed]).starts_with("tork: 1 change\n  ~ title"));
     let answer = server.run_json(&["apply", changed, &definition("example")]);
-    let names: Vec<_> = answer["data"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|applied| text(applied, "name"))
-        .collect();
+    let names: Vec<_> = answer["data"].as_array().unwrap().iter().map(|applied| text(applied, "name")).collect();
     assert_eq!(names, ["tork", "example"]);
 }
 
@@ -79,30 +66,16 @@ fn a_bad_definition_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let server = TestServer::serve_in(directory.path());
     let bad = directory.path().join("bad.toml");
-    std::fs::write(
-        &bad,
-        std::fs::read_to_string(definition("tork"))
-            .unwrap()
-            .replace("length = 29", "length = 9"),
-    )
-    .unwrap();
+    std::fs::write(&bad, std::fs::read_to_string(definition("tork")).unwrap().replace("length = 29", "length = 9"))
+        .unwrap();
     let ran = server.run(&["apply", &definition("example"), bad.to_str().unwrap()]);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
-    assert!(
-        ran.stderr.contains("bad.toml:") && ran.stderr.contains("random bits"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("bad.toml:") && ran.stderr.contains("random bits"), "{}", ran.stderr);
     assert_eq!(server.run_json(&["apis"])["data"], json!([]));
     // A clash with what is defined is found by the server.
     assert_eq!(server.run(&["apply", &definition("tork")]).code, 0);
-    std::fs::write(
-        &bad,
-        std::fs::read_to_string(definition("tork"))
-            .unwrap()
-            .replacen("\"tork\"", "\"twin\"", 1),
-    )
-    .unwrap();
+    std::fs::write(&bad, std::fs::read_to_string(definition("tork")).unwrap().replacen("\"tork\"", "\"twin\"", 1))
+        .unwrap();
     let ran = server.run(&["apply", bad.to_str().unwrap()]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("belongs to api tork already"), "{}", ran.stderr);
@@ -111,37 +84,19 @@ fn a_bad_definition_changes_nothing() {
 #[test]
 fn a_key_lives_its_whole_life() {
     let (_directory, server, organization) = server();
-    let create = [
-        "keys",
-        "create",
-        "--org",
-        &organization,
-        "--api",
-        "example",
-        "--name",
-        "Production Key",
-    ];
+    let create = ["keys", "create", "--org", &organization, "--api", "example", "--name", "Production Key"];
     let created = server.run_json(&create);
     let (id, secret) = (text(&created, "id"), text(&created, "secret"));
     assert!(secret.starts_with("sk_live_"));
     assert_eq!(verify(&server, secret).code, 0);
 
-    assert_eq!(
-        server.run(&["keys", "disable", id]).stdout,
-        format!("Disabled {id} (Production Key).\n")
-    );
+    assert_eq!(server.run(&["keys", "disable", id]).stdout, format!("Disabled {id} (Production Key).\n"));
     assert_eq!(verify(&server, secret).code, 1);
-    assert_eq!(
-        server.run(&["keys", "enable", id]).stdout,
-        format!("Enabled {id} (Production Key).\n")
-    );
+    assert_eq!(server.run(&["keys", "enable", id]).stdout, format!("Enabled {id} (Production Key).\n"));
     assert_eq!(verify(&server, secret).code, 0);
 
     let updated = server.run_json(&["keys", "update", id, "--name", "Renamed", "--ip", "10.0.0.0/8"]);
-    assert_eq!(
-        (text(&updated, "name"), &updated["restrictions"]["ip"]),
-        ("Renamed", &json!(["10.0.0.0/8"]))
-    );
+    assert_eq!((text(&updated, "name"), &updated["restrictions"]["ip"]), ("Renamed", &json!(["10.0.0.0/8"])));
     assert_eq!(verify(&server, secret).code, 1);
     let lifted = server.run_json(&["keys", "update", id, "--no-ip"]);
     assert_eq!(lifted["restrictions"]["ip"], Value::Null);
@@ -155,32 +110,17 @@ fn a_key_lives_its_whole_life() {
     assert_eq!(verify(&server, rotated.stdout.trim()).code, 0);
 
     let revoked = server.run(&["keys", "revoke", id, "--reason", "leaked"]);
-    assert_eq!(
-        (revoked.code, revoked.stdout),
-        (0, format!("Revoked {id}. No server accepts it any more.\n"))
-    );
+    assert_eq!((revoked.code, revoked.stdout), (0, format!("Revoked {id}. No server accepts it any more.\n")));
     assert_eq!(verify(&server, rotated.stdout.trim()).code, 1);
     let shown = server.run_json(&["keys", "show", id]);
-    assert_eq!(
-        (text(&shown, "state"), text(&shown, "revoked_reason")),
-        ("revoked", "leaked")
-    );
+    assert_eq!((text(&shown, "state"), text(&shown, "revoked_reason")), ("revoked", "leaked"));
     assert!(shown.get("secret").is_none());
 }
 
 #[test]
 fn a_secret_is_printed_once_and_only_to_standard_output() {
     let (_directory, server, organization) = server();
-    let create = [
-        "keys",
-        "create",
-        "--org",
-        &organization,
-        "--api",
-        "example",
-        "--name",
-        "x",
-    ];
+    let create = ["keys", "create", "--org", &organization, "--api", "example", "--name", "x"];
     let human = server.run(&create);
     assert_eq!(human.stdout.matches("sk_live_").count(), 1, "{}", human.stdout);
     assert_eq!(human.stderr, "\nCopy the secret now: it is shown only this once.\n");
@@ -188,11 +128,7 @@ fn a_secret_is_printed_once_and_only_to_standard_output() {
     assert_eq!((quiet.stdout.lines().count(), quiet.stderr.as_str()), (1, ""));
     let secret = quiet.stdout.trim();
     assert_eq!(verify(&server, secret).code, 0);
-    for command in [
-        &["keys", "list"][..],
-        &["keys", "list", "--json"],
-        &["keys", "list", "--org", &organization],
-    ] {
+    for command in [&["keys", "list"][..], &["keys", "list", "--json"], &["keys", "list", "--org", &organization]] {
         let listed = server.run(command);
         assert!(!listed.stdout.contains(secret) && !listed.stderr.contains(secret));
     }
@@ -201,74 +137,31 @@ fn a_secret_is_printed_once_and_only_to_standard_output() {
 #[test]
 fn organizations_can_be_suspended_and_activated() {
     let (_directory, server, organization) = server();
-    let create = [
-        "keys",
-        "create",
-        "--org",
-        &organization,
-        "--api",
-        "example",
-        "--name",
-        "x",
-        "-q",
-    ];
+    let create = ["keys", "create", "--org", &organization, "--api", "example", "--name", "x", "-q"];
     let secret = server.run(&create).stdout;
-    assert_eq!(
-        server.run(&["orgs", "suspend", &organization]).stdout,
-        format!("Suspended {organization} (Acme).\n")
-    );
+    assert_eq!(server.run(&["orgs", "suspend", &organization]).stdout, format!("Suspended {organization} (Acme).\n"));
     assert_eq!(verify(&server, secret.trim()).code, 1);
-    assert_eq!(
-        text(&server.run_json(&["orgs", "show", &organization]), "status"),
-        "suspended"
-    );
-    assert_eq!(
-        server.run(&["orgs", "activate", &organization]).stdout,
-        format!("Activated {organization} (Acme).\n")
-    );
+    assert_eq!(text(&server.run_json(&["orgs", "show", &organization]), "status"), "suspended");
+    assert_eq!(server.run(&["orgs", "activate", &organization]).stdout, format!("Activated {organization} (Acme).\n"));
     assert_eq!(verify(&server, secret.trim()).code, 0);
 }
 
 #[test]
 fn verdicts_are_for_people_and_for_scripts() {
     let (_directory, server, organization) = server();
-    let create = [
-        "keys",
-        "create",
-        "--org",
-        &organization,
-        "--api",
-        "example",
-        "--name",
-        "x",
-        "--scope",
-        "users:read",
-    ];
+    let create = ["keys", "create", "--org", &organization, "--api", "example", "--name", "x", "--scope", "users:read"];
     let created = server.run_json(&create);
     let secret = text(&created, "secret");
     let allowed = verify(&server, secret);
-    assert!(
-        allowed
-            .stdout
-            .starts_with("valid         yes, GET /v1/users/usr_123 may pass\n"),
-        "{}",
-        allowed.stdout
-    );
+    assert!(allowed.stdout.starts_with("valid         yes, GET /v1/users/usr_123 may pass\n"), "{}", allowed.stdout);
     assert!(!allowed.stdout.contains(secret));
     let arguments = ["verify", "--method", "POST", "--path", "/v1/users"];
     let denied = Ran::of(server.command(&arguments).env("CLAVIGER_KEY", secret));
     assert_eq!(denied.code, 1);
-    assert!(
-        denied.stdout.contains("code          insufficient_scope\n"),
-        "{}",
-        denied.stdout
-    );
+    assert!(denied.stdout.contains("code          insufficient_scope\n"), "{}", denied.stdout);
     let answer = Ran::of(server.command(&arguments).arg("--json").env("CLAVIGER_KEY", secret));
     let answer: Value = serde_json::from_str(&answer.stdout).unwrap();
-    assert_eq!(
-        (&answer["valid"], text(&answer, "code")),
-        (&json!(false), "insufficient_scope")
-    );
+    assert_eq!((&answer["valid"], text(&answer, "code")), (&json!(false), "insufficient_scope"));
 }
 
 #[test]
@@ -276,10 +169,7 @@ fn tokens_open_the_internal_listener_until_they_are_revoked() {
     let (_directory, server, _) = server();
     let remote = |arguments: &[&str], token: &str| {
         let mut command = claviger();
-        command
-            .args(arguments)
-            .env("CLAVIGER_SERVER", server.internal_url())
-            .env("CLAVIGER_TOKEN", token);
+        command.args(arguments).env("CLAVIGER_SERVER", server.internal_url()).env("CLAVIGER_TOKEN", token);
         Ran::of(&mut command)
     };
     let admin = server.run_json(&["admin-tokens", "create", "Laptop"]);
@@ -287,22 +177,14 @@ fn tokens_open_the_internal_listener_until_they_are_revoked() {
     assert_eq!(server.run(&["admin-tokens", "revoke", text(&admin, "id")]).code, 0);
     let refused = remote(&["orgs", "list"], text(&admin, "token"));
     assert_eq!(refused.code, 1);
-    assert!(
-        refused.stderr.contains("\n next: check CLAVIGER_TOKEN"),
-        "{}",
-        refused.stderr
-    );
+    assert!(refused.stderr.contains("\n next: check CLAVIGER_TOKEN"), "{}", refused.stderr);
 
     let verifier = server.run_json(&["verifiers", "create", "Proxy"]);
     let question = ["verify", "--key", "nonsense", "--path", "/v1/users/usr_123"];
     assert!(remote(&question, text(&verifier, "token")).stdout.starts_with("valid"));
     assert_eq!(server.run(&["verifiers", "revoke", text(&verifier, "id")]).code, 0);
     let refused = remote(&question, text(&verifier, "token"));
-    assert!(
-        refused.stderr.contains("verify takes a verifier's token"),
-        "{}",
-        refused.stderr
-    );
+    assert!(refused.stderr.contains("verify takes a verifier's token"), "{}", refused.stderr);
 
     for command in ["admin-tokens", "verifiers"] {
         let listed = server.run(&[command, "list"]);
@@ -314,16 +196,7 @@ fn tokens_open_the_internal_listener_until_they_are_revoked() {
 #[test]
 fn every_answer_is_one_json_document() {
     let (_directory, server, organization) = server();
-    let key = server.run_json(&[
-        "keys",
-        "create",
-        "--org",
-        &organization,
-        "--api",
-        "example",
-        "--name",
-        "x",
-    ]);
+    let key = server.run_json(&["keys", "create", "--org", &organization, "--api", "example", "--name", "x"]);
     let id = text(&key, "id");
     let commands: &[&[&str]] = &[
         &["apis"],
@@ -331,18 +204,7 @@ fn every_answer_is_one_json_document() {
         &["apis", "show", "example"],
         &["orgs", "list", "--limit", "1"],
         &["orgs", "show", &organization],
-        &[
-            "keys",
-            "list",
-            "--org",
-            &organization,
-            "--state",
-            "active",
-            "--kind",
-            "secret",
-            "--environment",
-            "live",
-        ],
+        &["keys", "list", "--org", &organization, "--state", "active", "--kind", "secret", "--environment", "live"],
         &["keys", "show", id],
         &["usage", "--org", &organization, "--api", "example"],
         &["verifiers", "list"],
@@ -369,11 +231,7 @@ fn lists_go_on_where_they_stopped() {
     }
     let first = server.run(&["orgs", "list", "--limit", "2"]);
     assert_eq!(first.stdout.lines().count(), 3);
-    let cursor = first
-        .stderr
-        .trim()
-        .strip_prefix("There are more: claviger orgs list --cursor ")
-        .unwrap();
+    let cursor = first.stderr.trim().strip_prefix("There are more: claviger orgs list --cursor ").unwrap();
     let second = server.run(&["orgs", "list", "--cursor", cursor]);
     assert_eq!((second.stdout.lines().count(), second.stderr.as_str()), (2, ""));
     assert!(second.stdout.contains("Acme"), "{}", second.stdout);
@@ -387,23 +245,11 @@ fn refusals_say_what_and_what_next() {
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
     assert!(
         ran.stderr.starts_with("error: ")
-            && ran
-                .stderr
-                .ends_with("\n next: see what there is with `claviger keys list`\n")
+            && ran.stderr.ends_with("\n next: see what there is with `claviger keys list`\n")
     );
 
-    let ran = server.run(&[
-        "keys",
-        "create",
-        "--org",
-        &organization,
-        "--api",
-        "example",
-        "--name",
-        "x",
-        "--scope",
-        "fly",
-    ]);
+    let ran =
+        server.run(&["keys", "create", "--org", &organization, "--api", "example", "--name", "x", "--scope", "fly"]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.starts_with("error: scopes: "), "{}", ran.stderr);
 
@@ -427,12 +273,7 @@ fn without_a_server_it_says_how_to_start_one() {
     ");
     let ran = Ran::of(claviger().args(["keys", "list", "--server", "http://127.0.0.1:1", "--token", "t"]));
     assert_eq!(ran.code, 1);
-    assert!(
-        ran.stderr
-            .starts_with("error: no server answers at http://127.0.0.1:1: "),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.starts_with("error: no server answers at http://127.0.0.1:1: "), "{}", ran.stderr);
 }
 
 #[test]

@@ -45,11 +45,7 @@ fn a_demo_says_everything_there_is_to_try() {
         ("/verifier_token", "claviger_verifier_"),
     ];
     for (pointer, prefix) in prefixes {
-        assert!(
-            demo.text(pointer).starts_with(prefix),
-            "{pointer}: {}",
-            demo.text(pointer)
-        );
+        assert!(demo.text(pointer).starts_with(prefix), "{pointer}: {}", demo.text(pointer));
     }
 }
 
@@ -68,14 +64,8 @@ fn the_demo_serves_the_documents_examples() {
         (status, answer["error"]["code"].as_str().unwrap_or_default().to_owned())
     };
     let restricted = demo.text("/apis/tork/keys/restricted");
-    assert_eq!(
-        refused("GET", "/api/v1/api-keys", restricted),
-        (403, "insufficient_permissions".to_owned())
-    );
-    assert_eq!(
-        refused("POST", "/api/v1/evaluate", "tork_sk_your_api_key_here"),
-        (401, "invalid_api_key".to_owned())
-    );
+    assert_eq!(refused("GET", "/api/v1/api-keys", restricted), (403, "insufficient_permissions".to_owned()));
+    assert_eq!(refused("POST", "/api/v1/evaluate", "tork_sk_your_api_key_here"), (401, "invalid_api_key".to_owned()));
     let scoped = demo.text("/apis/toksta/keys/scoped");
     assert_eq!(refused("GET", "/v1/api-keys", scoped), (403, "FORBIDDEN".to_owned()));
 
@@ -87,11 +77,7 @@ fn the_demo_serves_the_documents_examples() {
         ("/v1/api-keys", "/apis/example/keys/live"),
     ] {
         let (status, answer) = demo.call("GET", path, Some(demo.text(key)), None);
-        assert_eq!(
-            (status, &answer["success"]),
-            (200, &json!(true)),
-            "{path} {key}: {answer}"
-        );
+        assert_eq!((status, &answer["success"]), (200, &json!(true)), "{path} {key}: {answer}");
     }
 }
 
@@ -107,11 +93,7 @@ fn the_demo_answers_verifiers_and_admins() {
     assert_eq!(verify(Some(demo.text("/admin_token"))).0, 401);
     let organizations = |token| http(demo.internal_url(), "GET", "/admin/v1/organizations", token, None);
     let (status, answer) = organizations(Some(demo.text("/admin_token")));
-    assert_eq!(
-        (status, answer["data"].as_array().map(Vec::len)),
-        (200, Some(3)),
-        "{answer}"
-    );
+    assert_eq!((status, answer["data"].as_array().map(Vec::len)), (200, Some(3)), "{answer}");
     assert_eq!(organizations(Some(demo.text("/verifier_token"))).0, 401);
 }
 
@@ -139,24 +121,13 @@ fn a_second_server_on_the_directory_is_refused() {
     let first = TestServer::serve_in(directory.path());
     let data = directory.path().to_str().unwrap();
     for command in ["serve", "demo"] {
-        let arguments = [
-            command,
-            "--json",
-            "--listen",
-            "127.0.0.1:0",
-            "--internal-listen",
-            "127.0.0.1:0",
-            "--data",
-            data,
-        ];
+        let arguments =
+            [command, "--json", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0", "--data", data];
         let second = Ran::of(claviger().args(arguments));
         assert_eq!((second.code, second.stdout.as_str()), (1, ""), "{}", second.stderr);
         let complaint = second.stderr.replace(data, "DIR");
         assert!(complaint.starts_with("error: another server (process "), "{complaint}");
-        assert!(
-            complaint.contains("already runs on DIR\n next: stop that one first"),
-            "{complaint}"
-        );
+        assert!(complaint.contains("already runs on DIR\n next: stop that one first"), "{complaint}");
     }
     // The first one was not disturbed.
     assert_eq!(first.run(&["apis"]).code, 0);
@@ -198,25 +169,12 @@ fn every_mistake_in_the_config_file_is_reported_together() {
     std::fs::write(directory.path().join("claviger.toml"), "listen = 1\ncolour = \"red\"\n").unwrap();
     let ran = Ran::of(claviger().arg("serve").args(data(directory.path())));
     assert_eq!(ran.code, 1);
-    for expected in [
-        "line 1: listen must be",
-        "line 2: colour is not a setting",
-        "\n next: correct it",
-    ] {
+    for expected in ["line 1: listen must be", "line 2: colour is not a setting", "\n next: correct it"] {
         assert!(ran.stderr.contains(expected), "{}", ran.stderr);
     }
-    let ran = Ran::of(
-        claviger()
-            .args(["serve", "--config", "/nonexistent.toml"])
-            .args(data(directory.path())),
-    );
+    let ran = Ran::of(claviger().args(["serve", "--config", "/nonexistent.toml"]).args(data(directory.path())));
     assert_eq!(ran.code, 1);
-    assert!(
-        ran.stderr
-            .starts_with("error: cannot read the config file /nonexistent.toml: "),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.starts_with("error: cannot read the config file /nonexistent.toml: "), "{}", ran.stderr);
 }
 
 #[test]
@@ -224,15 +182,11 @@ fn flags_beat_the_environment_which_beats_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let holders = [0, 1, 2].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     // The addresses are held, so that the refusal names the one that was chosen.
-    let [file, environment, flag] = holders
-        .each_ref()
-        .map(|holder| holder.local_addr().unwrap().to_string());
+    let [file, environment, flag] = holders.each_ref().map(|holder| holder.local_addr().unwrap().to_string());
     std::fs::write(directory.path().join("claviger.toml"), format!("listen = {file:?}\n")).unwrap();
     let chosen = |configure: &dyn Fn(&mut std::process::Command)| {
         let mut command = claviger();
-        command
-            .args(["serve", "--internal-listen", "127.0.0.1:0"])
-            .args(data(directory.path()));
+        command.args(["serve", "--internal-listen", "127.0.0.1:0"]).args(data(directory.path()));
         configure(&mut command);
         Ran::of(&mut command).stderr
     };
@@ -253,23 +207,13 @@ fn what_init_writes_can_be_served_and_applied() {
     assert_eq!(first.code, 0, "{}", first.stderr);
     let again = init();
     assert_eq!(again.code, 1);
-    assert!(
-        again
-            .stderr
-            .contains("exist already; nothing was written\n next: keep what is there"),
-        "{}",
-        again.stderr
-    );
+    assert!(again.stderr.contains("exist already; nothing was written\n next: keep what is there"), "{}", again.stderr);
 
     let server = TestServer::serve_in(directory.path());
     let definition = directory.path().join("apis/my-api.toml");
     let applied = server.run(&["apply", definition.to_str().unwrap()]);
     assert_eq!(applied.code, 0, "{}", applied.stderr);
-    assert!(
-        applied.stdout.starts_with("my-api: created\n  + "),
-        "{}",
-        applied.stdout
-    );
+    assert!(applied.stdout.starts_with("my-api: created\n  + "), "{}", applied.stdout);
 }
 
 fn data(directory: &Path) -> [&str; 2] {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use claviger_domain::address::TrustedProxies;
+use claviger_domain::change::Revision;
 use claviger_domain::credential::Credential;
 use claviger_domain::denial::Denial;
 use claviger_domain::path::CanonicalPath;
@@ -10,11 +11,10 @@ use claviger_domain::peer::Peer;
 use claviger_domain::referrer::Referrer;
 use claviger_domain::time::Clock;
 use claviger_domain::wire::{self, ErrorAnswer};
-use claviger_domain::change::Revision;
 use claviger_engine::{Engine, Verdict};
 use http::header::{
-    AUTHORIZATION, AsHeaderName, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, REFERER, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    AUTHORIZATION, AsHeaderName, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, REFERER,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
@@ -43,7 +43,9 @@ pub fn verdict_for(engine: &Engine, clock: &dyn Clock, trusted: &TrustedProxies,
 
 /// The address of the client behind the trusted proxies, or `None` when it cannot be known for sure.
 pub fn client_address(trusted: &TrustedProxies, request: &Parts) -> Option<IpAddr> {
-    let Some(Peer::Address(peer)) = request.extensions.get::<Peer>() else { return None };
+    let Some(Peer::Address(peer)) = request.extensions.get::<Peer>() else {
+        return None;
+    };
     trusted.client_address(*peer, lines(&request.headers, trusted.header().name()))
 }
 

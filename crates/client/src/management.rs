@@ -62,7 +62,8 @@ impl FromStr for Place {
             Some("https") => return Err(PlaceError::Https),
             _ => return Err(PlaceError::Shape),
         }
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or(PlaceError::Shape)?;
+        let authority =
+            uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or(PlaceError::Shape)?;
         if uri.path() != "/" || uri.query().is_some() || authority.host().is_empty() {
             return Err(PlaceError::Shape);
         }
@@ -236,7 +237,8 @@ impl Management {
             Place::Http(authority) => authority,
         };
         let target = format!("{path}{}", Query(query));
-        let mut request = Request::builder().method(method).uri(target).header(HOST, host).header(ACCEPT, "application/json");
+        let mut request =
+            Request::builder().method(method).uri(target).header(HOST, host).header(ACCEPT, "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
@@ -344,7 +346,17 @@ mod tests {
         check("http://localhost/", Ok("http://localhost:80"));
         check("HTTP://[::1]:8081", Ok("http://[::1]:8081"));
         check("https://localhost:8081", Err(PlaceError::Https));
-        for text in ["", "unix:", "localhost:8081", "claviger.sock", "http://", "http://h/admin", "http://h?a=b", "http://u@h", "ftp://h"] {
+        for text in [
+            "",
+            "unix:",
+            "localhost:8081",
+            "claviger.sock",
+            "http://",
+            "http://h/admin",
+            "http://h?a=b",
+            "http://u@h",
+            "ftp://h",
+        ] {
             check(text, Err(PlaceError::Shape));
         }
     }
@@ -359,7 +371,8 @@ mod tests {
     }
 
     async fn refuse() -> impl IntoResponse {
-        let problem = claviger_domain::wire::error(None, 400, "invalid_request", "name must not be empty", Some("name"));
+        let problem =
+            claviger_domain::wire::error(None, 400, "invalid_request", "name must not be empty", Some("name"));
         (StatusCode::BAD_REQUEST, problem.body)
     }
 

@@ -203,14 +203,34 @@ async fn every_part_of_the_head_counts() {
         ("POST /api/v1/evaluate\nauthorization: Bearer HOME", "198.51.100.1", 403, "ip_not_allowed"),
         ("POST /api/v1/evaluate\nauthorization: Bearer HOME", "socket", 403, "ip_not_allowed"),
         ("POST /api/v1/evaluate\nauthorization: Bearer HOME", "", 403, "ip_not_allowed"),
-        ("POST /api/v1/evaluate\nx-forwarded-for: 203.0.113.7\nauthorization: Bearer HOME", "198.51.100.1", 403, "ip_not_allowed"),
+        (
+            "POST /api/v1/evaluate\nx-forwarded-for: 203.0.113.7\nauthorization: Bearer HOME",
+            "198.51.100.1",
+            403,
+            "ip_not_allowed",
+        ),
         ("POST /api/v1/evaluate\nx-forwarded-for: 203.0.113.7\nauthorization: Bearer HOME", "10.0.0.1", 200, ""),
-        ("POST /api/v1/evaluate\nx-forwarded-for: 203.0.113.7, 198.51.100.1\nauthorization: Bearer HOME", "10.0.0.1", 403, "ip_not_allowed"),
-        ("POST /api/v1/evaluate\nx-forwarded-for: 203.0.113.7\nx-forwarded-for: 10.0.0.2\nauthorization: Bearer HOME", "10.0.0.1", 200, ""),
+        (
+            "POST /api/v1/evaluate\nx-forwarded-for: 203.0.113.7, 198.51.100.1\nauthorization: Bearer HOME",
+            "10.0.0.1",
+            403,
+            "ip_not_allowed",
+        ),
+        (
+            "POST /api/v1/evaluate\nx-forwarded-for: 203.0.113.7\nx-forwarded-for: 10.0.0.2\nauthorization: Bearer HOME",
+            "10.0.0.1",
+            200,
+            "",
+        ),
         // The referrer.
         ("POST /api/v1/evaluate\norigin: https://www.example.com\nauthorization: Bearer PAGE", "", 200, ""),
         ("POST /api/v1/evaluate\nreferer: https://www.example.com/page\nauthorization: Bearer PAGE", "", 200, ""),
-        ("POST /api/v1/evaluate\norigin: null\nreferer: https://www.example.com/\nauthorization: Bearer PAGE", "", 403, "referrer_not_allowed"),
+        (
+            "POST /api/v1/evaluate\norigin: null\nreferer: https://www.example.com/\nauthorization: Bearer PAGE",
+            "",
+            403,
+            "referrer_not_allowed",
+        ),
         ("POST /api/v1/evaluate\nauthorization: Bearer PAGE", "", 403, "referrer_not_allowed"),
     ];
     for (text, peer, expected, code) in cases {
@@ -227,7 +247,10 @@ async fn a_denial_has_the_form_of_its_api() {
     let world = World::new();
     let (status, headers, body) = world.send(request("POST /api/v1/evaluate", "")).await;
     assert_eq!(status, 401);
-    assert_eq!(body, r#"{"success":false,"error":{"code":"missing_api_key","message":"No API key provided in request.","status":401}}"#);
+    assert_eq!(
+        body,
+        r#"{"success":false,"error":{"code":"missing_api_key","message":"No API key provided in request.","status":401}}"#
+    );
     assert_eq!(headers["content-type"], "application/json");
     assert_eq!(headers["cache-control"], "no-store");
     assert_eq!(headers["www-authenticate"], r#"Bearer realm="Tork""#);

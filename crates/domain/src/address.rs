@@ -67,26 +67,19 @@ impl FromStr for IpRule {
                         let prefix = prefix.checked_sub(96).ok_or(IpRuleError::MappedPrefix)?;
                         v4_network(mapped, prefix)?
                     }
-                    None => Ipv6Net::new(address, prefix)
-                        .map_err(|_| IpRuleError::Prefix(128))?
-                        .into(),
+                    None => Ipv6Net::new(address, prefix).map_err(|_| IpRuleError::Prefix(128))?.into(),
                 }
             }
         };
         if network.addr() != network.network() {
-            return Err(IpRuleError::HostBits {
-                written: network,
-                network: network.trunc(),
-            });
+            return Err(IpRuleError::HostBits { written: network, network: network.trunc() });
         }
         Ok(Self(network))
     }
 }
 
 fn v4_network(address: Ipv4Addr, prefix: u8) -> Result<IpNet, IpRuleError> {
-    Ok(Ipv4Net::new(address, prefix)
-        .map_err(|_| IpRuleError::Prefix(32))?
-        .into())
+    Ok(Ipv4Net::new(address, prefix).map_err(|_| IpRuleError::Prefix(32))?.into())
 }
 
 /// A prefix length in plain decimal: the integer parser alone would take `+8` and `08`.
@@ -321,10 +314,7 @@ mod tests {
         let check = |text: &str, expected: &str| {
             assert_eq!(rule(text).to_string(), expected);
             assert_eq!(serde_json::to_string(&rule(text)).unwrap(), format!("\"{expected}\""));
-            assert_eq!(
-                serde_json::from_str::<IpRule>(&format!("\"{text}\"")).unwrap(),
-                rule(expected)
-            );
+            assert_eq!(serde_json::from_str::<IpRule>(&format!("\"{text}\"")).unwrap(), rule(expected));
         };
         check("203.0.113.7", "203.0.113.7/32");
         check("203.0.113.7/32", "203.0.113.7/32");
@@ -366,20 +356,11 @@ mod tests {
         let check = |text: &str, expected: &str| {
             assert_eq!(text.parse::<IpRule>().unwrap_err().to_string(), expected);
         };
-        check(
-            "203.0.113.7/24",
-            "203.0.113.7/24 has host bits set; did you mean 203.0.113.0/24?",
-        );
+        check("203.0.113.7/24", "203.0.113.7/24 has host bits set; did you mean 203.0.113.0/24?");
         check("1.2.3.4/0", "1.2.3.4/0 has host bits set; did you mean 0.0.0.0/0?");
-        check(
-            "2001:db8::1/32",
-            "2001:db8::1/32 has host bits set; did you mean 2001:db8::/32?",
-        );
+        check("2001:db8::1/32", "2001:db8::1/32 has host bits set; did you mean 2001:db8::/32?");
         check("::1/0", "::1/0 has host bits set; did you mean ::/0?");
-        check(
-            "::ffff:10.0.0.1/104",
-            "10.0.0.1/8 has host bits set; did you mean 10.0.0.0/8?",
-        );
+        check("::ffff:10.0.0.1/104", "10.0.0.1/8 has host bits set; did you mean 10.0.0.0/8?");
     }
 
     #[test]
@@ -446,10 +427,7 @@ mod tests {
         check(&["1.1.1.1, 203.0.113.7"], Some("203.0.113.7"));
         check(&["1.1.1.1, 203.0.113.7, 10.2.3.4"], Some("203.0.113.7"));
         check(&["1.1.1.1,203.0.113.7 ,\t10.2.3.4 "], Some("203.0.113.7"));
-        check(
-            &["1.1.1.1", "203.0.113.7", "10.2.3.4, 2001:db8::5"],
-            Some("203.0.113.7"),
-        );
+        check(&["1.1.1.1", "203.0.113.7", "10.2.3.4, 2001:db8::5"], Some("203.0.113.7"));
         check(&["203.0.113.7", "1.1.1.1"], Some("1.1.1.1"));
         check(&["10.9.9.9, 10.2.3.4"], Some("10.9.9.9"));
         check(&["10.9.9.9", "10.2.3.4"], Some("10.9.9.9"));
@@ -488,14 +466,8 @@ mod tests {
         check(&["for=\"[2001:db9::1]\""], Some("2001:db9::1"));
         check(&["for=\"[2001:db9::1]:4711\""], Some("2001:db9::1"));
         check(&["for=\"[::ffff:203.0.113.7]\""], Some("203.0.113.7"));
-        check(
-            &["for=1.1.1.1, for=203.0.113.7;host=\"api.example.com:80\" , for=10.0.0.2"],
-            Some("203.0.113.7"),
-        );
-        check(
-            &["for=1.1.1.1", "for=203.0.113.7", "for=\"[2001:db8::2]\""],
-            Some("203.0.113.7"),
-        );
+        check(&["for=1.1.1.1, for=203.0.113.7;host=\"api.example.com:80\" , for=10.0.0.2"], Some("203.0.113.7"));
+        check(&["for=1.1.1.1", "for=203.0.113.7", "for=\"[2001:db8::2]\""], Some("203.0.113.7"));
         check(&["for=10.9.9.9, for=10.0.0.2"], Some("10.9.9.9"));
         check(&["for=\"1.1.1.1, for=203.0.113.7"], Some("203.0.113.7"));
         let texts = r#"; 203.0.113.7 for for= for="" for=" for=unknown for=_hidden for="_hidden:80" by=203.0.113.7
@@ -503,13 +475,8 @@ mod tests {
             for=203.0.113.7:80 for=[2001:db9::1] for="2001:db9::1" for=2001:db9::1 for="203.0.113.7 for=203.0.113.7"
             for="203.0.113.7"x for="203.0.\113.7" for=203.0.113.7;x for=203.0.113.7;=y for=203.0.113.7;x="y
             x-for=203.0.113.7 for=203.0.113.7, for='203.0.113.7'"#;
-        let spaced = [
-            "",
-            "for=203.0.113.7; proto=https",
-            "for =203.0.113.7",
-            "for= 203.0.113.7",
-            "for=203.0.113.7;x=a b",
-        ];
+        let spaced =
+            ["", "for=203.0.113.7; proto=https", "for =203.0.113.7", "for= 203.0.113.7", "for=203.0.113.7;x=a b"];
         for text in texts.split_whitespace().chain(spaced) {
             check(&[text], None);
         }
@@ -534,10 +501,7 @@ mod tests {
     #[test]
     fn header_names() {
         for header in [ForwardingHeader::XForwardedFor, ForwardingHeader::Forwarded] {
-            assert_eq!(
-                serde_json::to_string(&header).unwrap(),
-                format!("\"{}\"", header.name())
-            );
+            assert_eq!(serde_json::to_string(&header).unwrap(), format!("\"{}\"", header.name()));
             assert_eq!(proxies(header).header(), header);
         }
     }

@@ -142,10 +142,7 @@ impl Definition {
     /// Reads a definition file, reporting every mistake it can find together.
     pub fn parse(text: &str) -> Result<Self, DefinitionErrors> {
         if text.len() > limits::DEFINITION_BYTES_MAX {
-            return Err(DefinitionErrors(vec![format!(
-                "larger than {} bytes",
-                limits::DEFINITION_BYTES_MAX
-            )]));
+            return Err(DefinitionErrors(vec![format!("larger than {} bytes", limits::DEFINITION_BYTES_MAX)]));
         }
         let written: Written = toml::from_str(text).map_err(|error| DefinitionErrors(vec![error.to_string()]))?;
         Self::try_from(written)
@@ -192,10 +189,7 @@ impl Definition {
         for (name, description) in BUILT_IN_SCOPES {
             if !scopes.iter().any(|scope| scope.name.as_str() == name) {
                 let name = name.parse().expect("built-in scopes are scopes");
-                scopes.push(ScopeDefinition {
-                    name,
-                    description: description.to_owned(),
-                });
+                scopes.push(ScopeDefinition { name, description: description.to_owned() });
             }
         }
         scopes
@@ -205,10 +199,7 @@ impl Definition {
     pub fn endpoints(&self) -> Vec<EndpointDefinition> {
         let mut endpoints = self.0.endpoints.clone();
         for built_in in self.built_in_endpoints() {
-            if !endpoints
-                .iter()
-                .any(|listed| same_endpoint(&listed.endpoint, &built_in.endpoint))
-            {
+            if !endpoints.iter().any(|listed| same_endpoint(&listed.endpoint, &built_in.endpoint)) {
                 endpoints.push(built_in);
             }
         }
@@ -230,11 +221,7 @@ impl Definition {
         };
         let default = || self.0.keys.iter().filter(fits).find(|format| format.default);
         let first = || self.0.keys.iter().find(fits);
-        if kind.is_none() {
-            default().or_else(first)
-        } else {
-            first()
-        }
+        if kind.is_none() { default().or_else(first) } else { first() }
     }
 
     /// What keeps this definition and another from standing beside each other, one sentence each.
@@ -260,15 +247,11 @@ impl Definition {
     }
 
     fn built_in_endpoints(&self) -> impl Iterator<Item = EndpointDefinition> {
-        BUILT_IN_ENDPOINTS
-            .iter()
-            .map(|(method, path, scope)| EndpointDefinition {
-                endpoint: format!("{method} {}{path}", self.base_path())
-                    .parse()
-                    .expect("the base path was checked"),
-                scope: scope.parse().expect("built-in scopes are scopes"),
-                environment: None,
-            })
+        BUILT_IN_ENDPOINTS.iter().map(|(method, path, scope)| EndpointDefinition {
+            endpoint: format!("{method} {}{path}", self.base_path()).parse().expect("the base path was checked"),
+            scope: scope.parse().expect("built-in scopes are scopes"),
+            environment: None,
+        })
     }
 }
 
@@ -316,9 +299,7 @@ fn check_place(written: &Written, mistakes: &mut Vec<String>) {
     }
     let base = &written.base_path;
     if base == "/" || CanonicalPath::parse(base).is_err() || base.contains(['*', '{', '}', '%']) {
-        mistakes.push(format!(
-            "base_path {base:?} must be a plain path such as \"/v1\", without a slash at the end"
-        ));
+        mistakes.push(format!("base_path {base:?} must be a plain path such as \"/v1\", without a slash at the end"));
     }
     let mut seen = BTreeSet::new();
     for host in &written.hosts {
@@ -340,21 +321,15 @@ fn check_formats(written: &Written, mistakes: &mut Vec<String>) {
         mistakes.extend(format.mistakes());
         for earlier in &written.keys[..position] {
             if prefixes_clash(&earlier.prefix, &format.prefix) {
-                mistakes.push(format!(
-                    "key prefixes {:?} and {:?} cannot be told apart",
-                    earlier.prefix, format.prefix
-                ));
+                mistakes
+                    .push(format!("key prefixes {:?} and {:?} cannot be told apart", earlier.prefix, format.prefix));
             }
         }
     }
     if written.keys.iter().filter(|format| format.default).count() > 1 {
         mistakes.push("only one of the [[keys]] can be the default".to_owned());
     }
-    if written
-        .keys
-        .iter()
-        .any(|format| format.default && format.kind != Kind::Secret)
-    {
+    if written.keys.iter().any(|format| format.default && format.kind != Kind::Secret) {
         mistakes.push("only a secret kind can be the default of [[keys]]".to_owned());
     }
 }
@@ -362,10 +337,7 @@ fn check_formats(written: &Written, mistakes: &mut Vec<String>) {
 fn check_scopes_and_endpoints(definition: &Definition, mistakes: &mut Vec<String>) {
     let scopes = definition.scopes();
     if scopes.len() > limits::SCOPES_PER_API_MAX {
-        mistakes.push(format!(
-            "an api has at most {} scopes, the built-in ones included",
-            limits::SCOPES_PER_API_MAX
-        ));
+        mistakes.push(format!("an api has at most {} scopes, the built-in ones included", limits::SCOPES_PER_API_MAX));
     }
     let mut seen = BTreeSet::new();
     for scope in &scopes {
@@ -374,10 +346,7 @@ fn check_scopes_and_endpoints(definition: &Definition, mistakes: &mut Vec<String
         }
     }
     if definition.listed_endpoints().len() > limits::ENDPOINTS_PER_API_MAX {
-        mistakes.push(format!(
-            "an api has at most {} endpoints",
-            limits::ENDPOINTS_PER_API_MAX
-        ));
+        mistakes.push(format!("an api has at most {} endpoints", limits::ENDPOINTS_PER_API_MAX));
         return;
     }
     let base = format!("{}/", definition.base_path());
@@ -409,12 +378,7 @@ fn check_scopes_and_endpoints(definition: &Definition, mistakes: &mut Vec<String
             }
         }
     }
-    let table = EndpointTable::new(
-        definition
-            .endpoints()
-            .into_iter()
-            .map(|endpoint| (endpoint.endpoint, ())),
-    );
+    let table = EndpointTable::new(definition.endpoints().into_iter().map(|endpoint| (endpoint.endpoint, ())));
     if let Err(conflict) = table {
         mistakes.push(conflict.to_string());
     }
@@ -426,11 +390,7 @@ fn check_errors(errors: &ErrorForm, mistakes: &mut Vec<String>) {
         let known = codes.iter().copied().collect::<Vec<_>>().join(", ");
         mistakes.push(format!("errors.denials.{name} is not a denial; there are {known}"));
     }
-    for status in errors
-        .status_codes
-        .keys()
-        .filter(|status| !matches!(status.parse(), Ok(400_u16..=599)))
-    {
+    for status in errors.status_codes.keys().filter(|status| !matches!(status.parse(), Ok(400_u16..=599))) {
         mistakes.push(format!("errors.status_codes.{status} is not an HTTP error status"));
     }
 }
@@ -467,9 +427,7 @@ mod tests {
 
     fn mistakes(from: &str, to: &str) -> Vec<String> {
         assert!(GOOD.contains(from), "{from} is not in the good definition");
-        Definition::parse(&GOOD.replacen(from, to, 1))
-            .err()
-            .map_or(Vec::new(), |errors| errors.0)
+        Definition::parse(&GOOD.replacen(from, to, 1)).err().map_or(Vec::new(), |errors| errors.0)
     }
 
     #[test]
@@ -492,11 +450,7 @@ mod tests {
             ("\"/v1\"", "\"/v2\"", "not below base_path"),
             ("scope = \"things\"", "scope = \"other\"", "not in [[scopes]]"),
             ("title = \"Acme API\"", "title = 'Say \"hi\"'", "title"),
-            (
-                "title = \"Acme API\"",
-                "title = \"Acme API\"\ncolour = 1",
-                "unknown field",
-            ),
+            ("title = \"Acme API\"", "title = \"Acme API\"\ncolour = 1", "unknown field"),
             ("api.acme.test", "API.acme.test", "lower-case host"),
             ("GET /v1/things/{id}", "GET /v1/api-keys", "customer API's own"),
             ("\"base62\"", "\"base61\"", "unknown variant"),
@@ -504,33 +458,23 @@ mod tests {
         ];
         for (from, to, expected) in cases {
             let found = mistakes(from, to);
-            assert!(
-                found.iter().any(|mistake| mistake.contains(expected)),
-                "{to}: {found:?}"
-            );
+            assert!(found.iter().any(|mistake| mistake.contains(expected)), "{to}: {found:?}");
         }
     }
 
     #[test]
     fn mistakes_are_reported_together() {
-        let text = GOOD
-            .replace("ac_rk_", "ac_live_")
-            .replace("\"/v1\"", "\"v1\"")
-            .replace("length = 32", "length = 2");
+        let text = GOOD.replace("ac_rk_", "ac_live_").replace("\"/v1\"", "\"v1\"").replace("length = 32", "length = 2");
         assert!(Definition::parse(&text).unwrap_err().0.len() >= 4);
     }
 
     #[test]
     fn formats_are_chosen_by_what_the_caller_names() {
-        let text = GOOD.replace(
-            "length = 32\n        checksum",
-            "length = 32\n        default = true\n        checksum",
-        );
+        let text =
+            GOOD.replace("length = 32\n        checksum", "length = 32\n        default = true\n        checksum");
         let definition = Definition::parse(&text).unwrap();
         let choose = |prefix, kind, environment| {
-            definition
-                .choose_format(prefix, kind, environment)
-                .map(|format| &*format.prefix)
+            definition.choose_format(prefix, kind, environment).map(|format| &*format.prefix)
         };
         assert_eq!(choose(None, None, None), Some("ac_live_"));
         assert_eq!(choose(None, Some(Kind::Restricted), None), Some("ac_rk_"));
@@ -542,14 +486,8 @@ mod tests {
     #[test]
     fn definitions_must_not_clash() {
         let mine = Definition::parse(GOOD).unwrap();
-        let other = GOOD
-            .replace("\"acme\"", "\"other\"")
-            .replace("ac_rk_", "ot_rk_")
-            .replace("ac_live_", "ac_");
-        let other = Api {
-            definition: Definition::parse(&other).unwrap(),
-            retired_formats: Vec::new(),
-        };
+        let other = GOOD.replace("\"acme\"", "\"other\"").replace("ac_rk_", "ot_rk_").replace("ac_live_", "ac_");
+        let other = Api { definition: Definition::parse(&other).unwrap(), retired_formats: Vec::new() };
         assert_eq!(mine.conflicts_with(&other).len(), 3);
     }
 }

@@ -36,15 +36,7 @@ pub enum Method {
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 7] = [
-        Self::Get,
-        Self::Head,
-        Self::Post,
-        Self::Put,
-        Self::Patch,
-        Self::Delete,
-        Self::Options,
-    ];
+    pub const ALL: [Self; 7] = [Self::Get, Self::Head, Self::Post, Self::Put, Self::Patch, Self::Delete, Self::Options];
 
     /// The method as it is written in a request line.
     pub fn as_str(self) -> &'static str {
@@ -70,10 +62,7 @@ impl FromStr for Method {
     type Err = UnknownMethod;
 
     fn from_str(text: &str) -> Result<Self, UnknownMethod> {
-        Self::ALL
-            .into_iter()
-            .find(|method| method.as_str() == text)
-            .ok_or(UnknownMethod)
+        Self::ALL.into_iter().find(|method| method.as_str() == text).ok_or(UnknownMethod)
     }
 }
 
@@ -213,10 +202,7 @@ impl FromStr for EndpointPattern {
                 check_pattern_segment(segment, segments.peek().is_none())?;
             }
         }
-        Ok(Self {
-            path: path.into(),
-            method,
-        })
+        Ok(Self { path: path.into(), method })
     }
 }
 
@@ -231,15 +217,9 @@ fn check_pattern_segment(segment: &str, is_last: bool) -> Result<(), EndpointPat
             let name = segment.strip_prefix('{').and_then(|name| name.strip_suffix('}'));
             let is_valid = name.is_some_and(|name| {
                 name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
-                    && name
-                        .bytes()
-                        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+                    && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
             });
-            if is_valid {
-                Ok(())
-            } else {
-                Err(EndpointPatternError::Parameter)
-            }
+            if is_valid { Ok(()) } else { Err(EndpointPatternError::Parameter) }
         }
         _ => Ok(check_segment(segment)?),
     }
@@ -341,14 +321,8 @@ mod tests {
         };
         check("", E::Shape);
         check("GET, /v1/users, GET\t/v1, *", E::Shape);
-        check(
-            "get /v1, TRACE /v1, ** /v1,  GET /v1, GET,POST /v1",
-            E::Method(UnknownMethod),
-        );
-        check(
-            "GET , GET v1, GET  /v1, GET http://example.com/",
-            E::Path(PathError::NotAbsolute),
-        );
+        check("get /v1, TRACE /v1, ** /v1,  GET /v1, GET,POST /v1", E::Method(UnknownMethod));
+        check("GET , GET v1, GET  /v1, GET http://example.com/", E::Path(PathError::NotAbsolute));
         check("GET /v1/, GET //, GET /*/", E::Path(PathError::EmptySegment));
         check("GET /v1/../x", E::Path(PathError::DotSegment));
         check("GET /v1/%2E%2E/*", E::Path(PathError::EncodedDot));
@@ -356,15 +330,9 @@ mod tests {
         check("GET /v1 , GET /v1 /x", E::Path(PathError::NotAllowed));
         check("GET /é", E::Path(PathError::NonAscii));
         check("GET /a%2fb", E::Path(PathError::EncodedDelimiter));
-        check(
-            "GET /*.json, GET /a*, GET /***, GET /{*}, GET /a/**b",
-            E::PartialWildcard,
-        );
+        check("GET /*.json, GET /a*, GET /***, GET /{*}, GET /a/**b", E::PartialWildcard);
         check("GET /**/a, GET /a/**/*, GET /**/**, GET /**/", E::RestNotLast);
-        check(
-            "GET /{}, GET /{Id}, GET /{0a}, GET /{a-b}, GET /{a, GET /a}, GET /x{a}, GET /{a}{b}",
-            E::Parameter,
-        );
+        check("GET /{}, GET /{Id}, GET /{0a}, GET /{a-b}, GET /{a, GET /a}, GET /x{a}, GET /{a}{b}", E::Parameter);
         let longest = format!("GET /{}", "a".repeat(PATTERN_BYTES_MAX - 5));
         assert_eq!(pattern(&longest).to_string(), longest);
         check(&format!("{longest}a"), E::TooLong);
@@ -385,22 +353,10 @@ mod tests {
         };
         check("GET /", "GET /", "GET /a, POST /");
         check("GET /a", "GET /a", "GET /, GET /A, GET /ab, GET /a/b, GET /b");
-        check(
-            "GET /users/*",
-            "GET /users/usr_123, GET /users/*",
-            "GET /users, GET /users/a/b, GET /x/a",
-        );
-        check(
-            "GET /users/{id}",
-            "GET /users/usr_123",
-            "GET /users, GET /users/a/b, POST /users/a",
-        );
+        check("GET /users/*", "GET /users/usr_123, GET /users/*", "GET /users, GET /users/a/b, GET /x/a");
+        check("GET /users/{id}", "GET /users/usr_123", "GET /users, GET /users/a/b, POST /users/a");
         check("GET /*/b", "GET /a/b", "GET /a/c, GET /b, GET /a/b/b");
-        check(
-            "* /files/**",
-            "DELETE /files/a, PUT /files/a/b/c",
-            "GET /files, GET /file/a",
-        );
+        check("* /files/**", "DELETE /files/a, PUT /files/a/b/c", "GET /files, GET /file/a");
         check("* /**", "OPTIONS /a, HEAD /a/b", "GET /");
         // HEAD follows GET, never the other way round.
         check("GET /a", "GET /a, HEAD /a", "POST /a, OPTIONS /a");
@@ -416,36 +372,20 @@ mod tests {
     fn containment() {
         let check_each = |outer: &str, patterns: &str, expected: bool| {
             for inner in patterns.split(", ") {
-                assert_eq!(
-                    pattern(inner).is_within(&pattern(outer)),
-                    expected,
-                    "{inner} within {outer}"
-                );
+                assert_eq!(pattern(inner).is_within(&pattern(outer)), expected, "{inner} within {outer}");
             }
         };
         let check = |outer, within, others| {
             check_each(outer, within, true);
             check_each(outer, others, false);
         };
-        check(
-            "GET /a",
-            "GET /a, HEAD /a",
-            "* /a, POST /a, GET /b, GET /, GET /a/b, GET /*, GET /**",
-        );
+        check("GET /a", "GET /a, HEAD /a", "* /a, POST /a, GET /b, GET /, GET /a/b, GET /*, GET /**");
         check("HEAD /a", "HEAD /a", "GET /a, * /a");
         check("* /a", "* /a, GET /a, OPTIONS /a", "* /b");
-        check(
-            "GET /a/*",
-            "GET /a/b, GET /a/{x}, GET /a/*",
-            "GET /a/**, GET /a, GET /a/b/c, GET /*/b",
-        );
+        check("GET /a/*", "GET /a/b, GET /a/{x}, GET /a/*", "GET /a/**, GET /a, GET /a/b/c, GET /*/b");
         check("GET /a/{x}", "GET /a/b, GET /a/{y}, GET /a/*", "GET /a/**");
         check("GET /a/b", "GET /a/b", "GET /a/*, GET /a/{b}");
-        check(
-            "GET /a/**",
-            "GET /a/b, GET /a/*, GET /a/**, GET /a/b/**, GET /a/*/**",
-            "GET /a, GET /**, GET /b/**",
-        );
+        check("GET /a/**", "GET /a/b, GET /a/*, GET /a/**, GET /a/b/**, GET /a/*/**", "GET /a, GET /**, GET /b/**");
         check("GET /a/*/**", "GET /a/b/**, GET /a/b/c", "GET /a/**, GET /a/b");
         check("GET /**", "GET /a, GET /**", "GET /");
         check("GET /a:b", "GET /a%3Ab", "GET /a%40b");
@@ -460,11 +400,7 @@ mod tests {
         let segments = prop::collection::vec(segment, 0..4);
         (prop::option::of(any_method()), segments, any::<bool>()).prop_map(|(method, mut segments, rest)| {
             segments.extend(rest.then_some("**"));
-            pattern(&format!(
-                "{} /{}",
-                method.map_or("*", Method::as_str),
-                segments.join("/")
-            ))
+            pattern(&format!("{} /{}", method.map_or("*", Method::as_str), segments.join("/")))
         })
     }
 

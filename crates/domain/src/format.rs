@@ -123,9 +123,7 @@ impl KeyFormat {
         }
         let (head, tail) = text.as_bytes().split_at(text.len() - self.checksum_chars());
         let base = self.alphabet.symbols().len() as u64;
-        let found = tail.iter().fold(0_u64, |value, &byte| {
-            value * base + u64::from(values[usize::from(byte)])
-        });
+        let found = tail.iter().fold(0_u64, |value, &byte| value * base + u64::from(values[usize::from(byte)]));
         found == u64::from(crc32fast::hash(head))
     }
 
@@ -133,12 +131,7 @@ impl KeyFormat {
     pub fn issue(&self, entropy: &dyn Entropy) -> IssuedSecret {
         let mut clear = Zeroizing::new(String::with_capacity(self.prefix.len() + self.length));
         clear.push_str(&self.prefix);
-        push_random(
-            &mut clear,
-            self.alphabet.symbols(),
-            self.length - self.checksum_chars(),
-            entropy,
-        );
+        push_random(&mut clear, self.alphabet.symbols(), self.length - self.checksum_chars(), entropy);
         if self.checksum.is_some() {
             self.push_checksum(&mut clear);
         }
@@ -146,8 +139,7 @@ impl KeyFormat {
     }
 
     fn checksum_chars(&self) -> usize {
-        self.checksum
-            .map_or(0, |Checksum::Crc32| self.alphabet.checksum_chars())
+        self.checksum.map_or(0, |Checksum::Crc32| self.alphabet.checksum_chars())
     }
 
     fn push_checksum(&self, clear: &mut String) {
@@ -169,16 +161,10 @@ impl KeyFormat {
         let prefix = &self.prefix;
         let prefix_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         if prefix.len() < 2 || prefix.len() > 32 || !prefix.bytes().all(prefix_byte) {
-            mistakes.push(format!(
-                "key prefix {prefix:?} must have 2 to 32 characters of a-z, A-Z, 0-9, '_' and '-'"
-            ));
+            mistakes.push(format!("key prefix {prefix:?} must have 2 to 32 characters of a-z, A-Z, 0-9, '_' and '-'"));
         }
         if self.length > limits::RANDOM_CHARS_MAX {
-            mistakes.push(format!(
-                "length {} of {prefix:?} is over {}",
-                self.length,
-                limits::RANDOM_CHARS_MAX
-            ));
+            mistakes.push(format!("length {} of {prefix:?} is over {}", self.length, limits::RANDOM_CHARS_MAX));
         }
         if self.random_bits() < limits::RANDOM_BITS_MIN {
             mistakes.push(format!(
@@ -186,15 +172,11 @@ impl KeyFormat {
                 self.random_bits(), self.length, self.checksum_chars(), limits::RANDOM_BITS_MIN
             ));
         }
-        let greatest = if self.kind == Kind::Ephemeral {
-            limits::EPHEMERAL_TTL_SECONDS_MAX
-        } else {
-            limits::TTL_SECONDS_MAX
-        };
-        for (name, ttl) in [
-            ("default_ttl_seconds", self.default_ttl_seconds),
-            ("max_ttl_seconds", self.max_ttl_seconds),
-        ] {
+        let greatest =
+            if self.kind == Kind::Ephemeral { limits::EPHEMERAL_TTL_SECONDS_MAX } else { limits::TTL_SECONDS_MAX };
+        for (name, ttl) in
+            [("default_ttl_seconds", self.default_ttl_seconds), ("max_ttl_seconds", self.max_ttl_seconds)]
+        {
             if ttl.is_some_and(|ttl| !(1..=greatest).contains(&ttl)) {
                 mistakes.push(format!("{name} of {prefix:?} must be from 1 to {greatest}"));
             }
@@ -307,13 +289,8 @@ mod tests {
 
     #[test]
     fn the_prefix_is_part_of_the_checksum() {
-        let (secret, other) = (
-            format(Alphabet::Base62, 32),
-            KeyFormat {
-                prefix: "tork_rk_".to_owned(),
-                ..format(Alphabet::Base62, 32)
-            },
-        );
+        let (secret, other) =
+            (format(Alphabet::Base62, 32), KeyFormat { prefix: "tork_rk_".to_owned(), ..format(Alphabet::Base62, 32) });
         let clear = secret.issue(&PredictableEntropy::new(7)).into_clear();
         assert!(!other.recognises(&clear.replace("tork_sk_", "tork_rk_")));
     }
@@ -331,11 +308,7 @@ mod tests {
         push_random(&mut text, BASE62, 62_000, &PredictableEntropy::new(3));
         for &symbol in BASE62 {
             let count = text.bytes().filter(|&byte| byte == symbol).count();
-            assert!(
-                (800..1200).contains(&count),
-                "{} came {count} times of about 1000",
-                char::from(symbol)
-            );
+            assert!((800..1200).contains(&count), "{} came {count} times of about 1000", char::from(symbol));
         }
     }
 }

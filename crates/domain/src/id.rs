@@ -30,10 +30,7 @@ fn new_v7(now: Timestamp, entropy: &dyn Entropy) -> u128 {
 }
 
 fn encode(value: u128) -> String {
-    (0..TEXT_CHARS)
-        .rev()
-        .map(|digit| char::from(ALPHABET[(value >> (digit * 5)) as usize & 31]))
-        .collect()
+    (0..TEXT_CHARS).rev().map(|digit| char::from(ALPHABET[(value >> (digit * 5)) as usize & 31])).collect()
 }
 
 fn decode(text: &str) -> Option<u128> {
@@ -174,10 +171,7 @@ mod tests {
 
     #[test]
     fn version_and_variant_are_those_of_uuid_7() {
-        let id = KeyId::new(
-            Timestamp::from_micros(1_700_000_000_000_999),
-            &PredictableEntropy::new(1),
-        );
+        let id = KeyId::new(Timestamp::from_micros(1_700_000_000_000_999), &PredictableEntropy::new(1));
         let bytes = id.to_bytes();
         assert_eq!((bytes[6] >> 4, bytes[8] >> 6), (7, 0b10));
     }

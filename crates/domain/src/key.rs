@@ -64,13 +64,7 @@ macro_rules! words {
     };
 }
 
-words!(
-    Kind,
-    "secret, restricted, ephemeral",
-    Secret = "secret",
-    Restricted = "restricted",
-    Ephemeral = "ephemeral"
-);
+words!(Kind, "secret, restricted, ephemeral", Secret = "secret", Restricted = "restricted", Ephemeral = "ephemeral");
 words!(Environment, "test, live", Test = "test", Live = "live");
 words!(
     State,
@@ -208,10 +202,7 @@ impl fmt::Display for ApiName {
 
 /// What the holder keeps beside a key: a JSON object of at most 4096 bytes, given back as it was.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Default)]
-#[serde(
-    try_from = "serde_json::Map<String, serde_json::Value>",
-    into = "serde_json::Map<String, serde_json::Value>"
-)]
+#[serde(try_from = "serde_json::Map<String, serde_json::Value>", into = "serde_json::Map<String, serde_json::Value>")]
 pub struct Metadata(serde_json::Map<String, serde_json::Value>);
 
 /// The object is too large to be metadata.
@@ -236,11 +227,7 @@ impl TryFrom<serde_json::Map<String, serde_json::Value>> for Metadata {
 
     fn try_from(map: serde_json::Map<String, serde_json::Value>) -> Result<Self, MetadataError> {
         let metadata = Self(map);
-        if metadata.to_json().len() > limits::METADATA_BYTES_MAX {
-            Err(MetadataError)
-        } else {
-            Ok(metadata)
-        }
+        if metadata.to_json().len() > limits::METADATA_BYTES_MAX { Err(MetadataError) } else { Ok(metadata) }
     }
 }
 
@@ -264,11 +251,7 @@ impl FromStr for Creator {
     type Err = crate::id::IdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "operator" {
-            Ok(Self::Operator)
-        } else {
-            text.parse().map(Self::Key)
-        }
+        if text == "operator" { Ok(Self::Operator) } else { text.parse().map(Self::Key) }
     }
 }
 

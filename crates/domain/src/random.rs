@@ -13,10 +13,7 @@ pub trait Entropy: Send + Sync + 'static {
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the system's randomness"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the system's randomness")]
     fn fill(&self, buffer: &mut [u8]) {
         getrandom::fill(buffer).expect("without the system's randomness no secret may be made");
     }

@@ -23,11 +23,7 @@ pub struct Restrictions {
 
 impl Restrictions {
     /// No restriction at all.
-    pub const NONE: Self = Self {
-        ip: None,
-        referrer: None,
-        endpoint: None,
-    };
+    pub const NONE: Self = Self { ip: None, referrer: None, endpoint: None };
 
     /// Whether nothing is restricted.
     pub fn is_none(&self) -> bool {
@@ -37,16 +33,8 @@ impl Restrictions {
     /// Whether every request that `self` lets pass, `other` lets pass too. Never wrongly true.
     pub fn is_within(&self, other: &Self) -> bool {
         list_is_within(self.ip.as_deref(), other.ip.as_deref(), IpRule::is_within)
-            && list_is_within(
-                self.referrer.as_deref(),
-                other.referrer.as_deref(),
-                ReferrerRule::is_within,
-            )
-            && list_is_within(
-                self.endpoint.as_deref(),
-                other.endpoint.as_deref(),
-                EndpointPattern::is_within,
-            )
+            && list_is_within(self.referrer.as_deref(), other.referrer.as_deref(), ReferrerRule::is_within)
+            && list_is_within(self.endpoint.as_deref(), other.endpoint.as_deref(), EndpointPattern::is_within)
     }
 }
 
@@ -78,15 +66,9 @@ mod tests {
         let parent = restrictions(r#"{"ip": ["10.0.0.0/8"], "endpoint": ["GET /v1/*"]}"#);
         let cases = [
             (r#"{"ip": ["10.1.0.0/16"], "endpoint": ["GET /v1/users"]}"#, true),
-            (
-                r#"{"ip": ["10.1.0.0/16"], "endpoint": ["GET /v1/users"], "referrer": ["example.com"]}"#,
-                true,
-            ),
+            (r#"{"ip": ["10.1.0.0/16"], "endpoint": ["GET /v1/users"], "referrer": ["example.com"]}"#, true),
             (r#"{"ip": ["10.1.0.0/16"]}"#, false),
-            (
-                r#"{"ip": ["10.1.0.0/16", "11.0.0.0/8"], "endpoint": ["GET /v1/users"]}"#,
-                false,
-            ),
+            (r#"{"ip": ["10.1.0.0/16", "11.0.0.0/8"], "endpoint": ["GET /v1/users"]}"#, false),
             (r#"{"ip": [], "endpoint": []}"#, true),
         ];
         for (child, expected) in cases {

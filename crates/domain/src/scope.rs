@@ -107,11 +107,7 @@ impl TryFrom<Vec<String>> for Scopes {
 
     fn try_from(list: Vec<String>) -> Result<Self, ScopesError> {
         if list.iter().any(|name| name == "*") {
-            return if list.len() == 1 {
-                Ok(Self::Full)
-            } else {
-                Err(ScopesError::FullAndNames)
-            };
+            return if list.len() == 1 { Ok(Self::Full) } else { Err(ScopesError::FullAndNames) };
         }
         let mut names = BTreeSet::new();
         for name in list {
@@ -153,17 +149,7 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        for name in [
-            "",
-            "Evaluate",
-            "évaluer",
-            "a b",
-            ":read",
-            "1st",
-            &"a".repeat(65),
-            "a*",
-            "a\n",
-        ] {
+        for name in ["", "Evaluate", "évaluer", "a b", ":read", "1st", &"a".repeat(65), "a*", "a\n"] {
             assert_eq!(scopes(&[name]), Err(ScopesError::Name(name.to_owned())), "{name}");
         }
         assert_eq!(scopes(&["a", "a"]), Err(ScopesError::Twice("a".to_owned())));
@@ -171,11 +157,7 @@ mod tests {
 
     #[test]
     fn within_is_subset() {
-        let (none, one, two) = (
-            scopes(&[]).unwrap(),
-            scopes(&["a"]).unwrap(),
-            scopes(&["a", "b"]).unwrap(),
-        );
+        let (none, one, two) = (scopes(&[]).unwrap(), scopes(&["a"]).unwrap(), scopes(&["a", "b"]).unwrap());
         assert!(none.is_within(&one) && one.is_within(&two) && two.is_within(&Scopes::Full));
         assert!(!two.is_within(&one) && !Scopes::Full.is_within(&two) && !one.is_within(&none));
         assert!(Scopes::Full.is_within(&Scopes::Full));

@@ -75,11 +75,7 @@ impl std::str::FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, TimestampError> {
         let parsed: jiff::Timestamp = text.parse().map_err(|_| TimestampError)?;
         let micros = parsed.as_microsecond();
-        if micros < 0 {
-            Err(TimestampError)
-        } else {
-            Ok(Self(micros))
-        }
+        if micros < 0 { Err(TimestampError) } else { Ok(Self(micros)) }
     }
 }
 

@@ -24,9 +24,7 @@ pub struct ErrorAnswer {
 pub fn denial(definition: Option<&Definition>, denial: Denial, missing_scope: Option<&str>) -> ErrorAnswer {
     let words = definition.and_then(|definition| definition.errors().denials.get(denial.public_code()));
     let code = words.and_then(|words| words.code.as_deref());
-    let message = words
-        .and_then(|words| words.message.as_deref())
-        .unwrap_or(denial.message());
+    let message = words.and_then(|words| words.message.as_deref()).unwrap_or(denial.message());
     let mut answer = match code {
         Some(code) => body(definition, denial.status(), code, message, None),
         None => error(definition, denial.status(), denial.public_code(), message, None),
@@ -62,20 +60,10 @@ fn body(definition: Option<&Definition>, status: u16, code: &str, message: &str,
         ),
     };
     if let Some(field) = field {
-        let details = if form == Form::Envelope {
-            &mut document["error"]
-        } else {
-            &mut document
-        };
+        let details = if form == Form::Envelope { &mut document["error"] } else { &mut document };
         details["field"] = field.into();
     }
-    ErrorAnswer {
-        status,
-        content_type,
-        challenge: None,
-        retry_after_seconds: None,
-        body: document.to_string(),
-    }
+    ErrorAnswer { status, content_type, challenge: None, retry_after_seconds: None, body: document.to_string() }
 }
 
 fn challenge(definition: Option<&Definition>, denial: Denial, missing_scope: Option<&str>) -> Option<String> {
@@ -137,10 +125,7 @@ mod tests {
              [errors.denials.invalid]\ncode = \"invalid_api_key\"\nmessage = \"No.\"",
         );
         let answer = denial(Some(&acme), Denial::Revoked, None);
-        assert_eq!(
-            answer.body,
-            r#"{"success":false,"error":{"code":"invalid_api_key","message":"No.","status":401}}"#
-        );
+        assert_eq!(answer.body, r#"{"success":false,"error":{"code":"invalid_api_key","message":"No.","status":401}}"#);
         let answer = denial(Some(&acme), Denial::IpNotAllowed, None);
         assert!(answer.body.contains(r#""code":"FORBIDDEN""#), "{}", answer.body);
         assert_eq!(answer.challenge, None);
@@ -160,10 +145,7 @@ mod tests {
     fn challenges_follow_rfc_6750() {
         let acme = definition("");
         let challenge = |denied, scope| denial(Some(&acme), denied, scope).challenge;
-        assert_eq!(
-            challenge(Denial::Missing, None).as_deref(),
-            Some(r#"Bearer realm="Acme""#)
-        );
+        assert_eq!(challenge(Denial::Missing, None).as_deref(), Some(r#"Bearer realm="Acme""#));
         assert_eq!(
             challenge(Denial::InsufficientScope, Some("evaluate")).as_deref(),
             Some(r#"Bearer realm="Acme", error="insufficient_scope", scope="evaluate""#)

@@ -218,7 +218,9 @@ pub(crate) struct Record<'a> {
 pub(crate) enum Match {
     Current,
     /// The one before the last rotation, which works until then.
-    Old { overlap_ends_at: Timestamp },
+    Old {
+        overlap_ends_at: Timestamp,
+    },
 }
 
 impl Record<'_> {
@@ -289,6 +291,7 @@ impl Record<'_> {
 /// Compares in constant time.
 #[inline]
 fn is_same(words: &[AtomicU64], digest: &[u64; 4]) -> bool {
-    let difference = words.iter().zip(digest).fold(0, |all, (word, value)| all | (word.load(Ordering::Relaxed) ^ value));
+    let difference =
+        words.iter().zip(digest).fold(0, |all, (word, value)| all | (word.load(Ordering::Relaxed) ^ value));
     difference == 0
 }

@@ -124,7 +124,9 @@ impl ScopeSets {
         scopes: &Scopes,
         current: Option<(&ScopeBits, &ScopeMasks)>,
     ) -> Result<u32, ApplyError> {
-        let Scopes::Named(names) = scopes else { return Ok(FULL_SET) };
+        let Scopes::Named(names) = scopes else {
+            return Ok(FULL_SET);
+        };
         if let Some((set, uses)) = self.named.get_mut(names) {
             *uses += 1;
             return Ok(*set);
@@ -141,10 +143,14 @@ impl ScopeSets {
 
     /// Counts the set as used once less. Nobody may find it any more in a record if this was the last use.
     pub(crate) fn release(&mut self, set: u32) {
-        let Some(row) = self.by_number.get(set).filter(|_| set != FULL_SET) else { return };
+        let Some(row) = self.by_number.get(set).filter(|_| set != FULL_SET) else {
+            return;
+        };
         let Some(scopes) = row.load_full() else { return };
         let Scopes::Named(names) = &*scopes else { return };
-        let Some((_, uses)) = self.named.get_mut(names) else { return };
+        let Some((_, uses)) = self.named.get_mut(names) else {
+            return;
+        };
         *uses -= 1;
         if *uses == 0 {
             self.named.remove(names);

@@ -28,7 +28,9 @@ impl Texts {
     /// being reused.
     pub(crate) fn append(&self, block: u32, out: &mut Vec<u8>) -> bool {
         let words = self.0.tail(block);
-        let Some(first) = words.first().map(|word| word.load(Ordering::Relaxed)) else { return false };
+        let Some(first) = words.first().map(|word| word.load(Ordering::Relaxed)) else {
+            return false;
+        };
         let (name_bytes, metadata_bytes) = lengths(first);
         let words_needed = (HEADER_BYTES + name_bytes + metadata_bytes).div_ceil(8);
         if words_needed > words.len() {

@@ -20,7 +20,7 @@ use crate::scopes::{FULL, holds};
 use crate::shared::{NOT_LOADED, Shared, View};
 use crate::sync::Ordering;
 use crate::usage::{Sighting, Usage};
-use crate::verdict::{ApiIndex, Request, ScopeIndex, VerifiedKey, Verdict};
+use crate::verdict::{ApiIndex, Request, ScopeIndex, Verdict, VerifiedKey};
 
 /// What a record says of a key, read in one undisturbed look.
 #[derive(Clone, Copy)]
@@ -77,8 +77,12 @@ pub(crate) fn verify(shared: &Shared, usage: &Usage, now: Timestamp, request: &R
         return verdict;
     }
     let secret = match request.credential {
-        Credential::Missing => return Verdict { decision: Err(Denial::Missing), ..verdict },
-        Credential::Malformed => return Verdict { decision: Err(Denial::Malformed), ..verdict },
+        Credential::Missing => {
+            return Verdict { decision: Err(Denial::Missing), ..verdict };
+        }
+        Credential::Malformed => {
+            return Verdict { decision: Err(Denial::Malformed), ..verdict };
+        }
         Credential::Bearer(secret) => secret,
     };
     loop {
@@ -125,10 +129,14 @@ fn decide(
         return Err(Outdated);
     }
     verdict.decision = Err(Denial::NotFound);
-    let Some(mut key) = found.filter(|key| key.meta.api() == index) else { return Ok(()) };
+    let Some(mut key) = found.filter(|key| key.meta.api() == index) else {
+        return Ok(());
+    };
     let judged = if key.is_bound { inquiry.judge_bound(&mut key, &digest)? } else { inquiry.judge(&key, None, &[]) };
     // Rows of organizations are made before the records that name them.
-    let Some((organization, _)) = shared.organizations.find(key.organization) else { return Ok(()) };
+    let Some((organization, _)) = shared.organizations.find(key.organization) else {
+        return Ok(());
+    };
     verdict.key = Some(VerifiedKey {
         id: key.id,
         organization,
@@ -202,10 +210,11 @@ impl Inquiry<'_> {
             (None, _) => None,
             (Some(_), parent) => Some(parent.map(|parent| &parent.facts)),
         };
-        let restrictions = [Some(&own), parent].map(|bound| match bound.and_then(|bound| bound.restrictions.as_ref()) {
-            Some(restrictions) => restrictions.as_deref().unwrap_or(&NOTHING_ALLOWED),
-            None => &Restrictions::NONE,
-        });
+        let restrictions =
+            [Some(&own), parent].map(|bound| match bound.and_then(|bound| bound.restrictions.as_ref()) {
+                Some(restrictions) => restrictions.as_deref().unwrap_or(&NOTHING_ALLOWED),
+                None => &Restrictions::NONE,
+            });
         Ok(self.judge(key, line, &restrictions))
     }
 
@@ -233,7 +242,9 @@ impl Inquiry<'_> {
             return Err((Denial::ReferrerNotAllowed, None));
         }
         // What is no endpoint at all is nobody's.
-        let Some((method, path)) = self.request.endpoint else { return Err((Denial::EndpointNotAllowed, None)) };
+        let Some((method, path)) = self.request.endpoint else {
+            return Err((Denial::EndpointNotAllowed, None));
+        };
         if !restrictions.iter().all(|restrictions| endpoint_is_allowed(restrictions, method, path)) {
             return Err((Denial::EndpointNotAllowed, None));
         }
@@ -280,13 +291,17 @@ impl Inquiry<'_> {
     }
 
     fn referrer_is_allowed(&self, restrictions: &Restrictions) -> bool {
-        let Some(rules) = &restrictions.referrer else { return true };
+        let Some(rules) = &restrictions.referrer else {
+            return true;
+        };
         self.request.referrer.is_some_and(|referrer| rules.iter().any(|rule| rule.matches(&referrer)))
     }
 }
 
 fn endpoint_is_allowed(restrictions: &Restrictions, method: Method, path: CanonicalPath<'_>) -> bool {
-    let Some(rules) = &restrictions.endpoint else { return true };
+    let Some(rules) = &restrictions.endpoint else {
+        return true;
+    };
     rules.iter().any(|rule| rule.matches(method, path))
 }
 

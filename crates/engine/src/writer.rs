@@ -254,8 +254,12 @@ impl Writer {
 
     /// Forgets a key. Its slot rests until nothing can be counted for it any more.
     fn remove_key(&mut self, shared: &Shared, id: KeyId) -> Result<(), ApplyError> {
-        let Some(slot) = self.find_slot(shared, id) else { return Ok(()) };
-        let Some(former) = holdings(shared, slot) else { return Ok(()) };
+        let Some(slot) = self.find_slot(shared, id) else {
+            return Ok(());
+        };
+        let Some(former) = holdings(shared, slot) else {
+            return Ok(());
+        };
         if former.meta.has(Meta::UNKNOWN) {
             return Ok(());
         }
@@ -275,7 +279,9 @@ impl Writer {
 
     /// Takes an unknown key out of the id index, unless a child still leads to it.
     fn drop_if_unneeded(&mut self, shared: &Shared, slot: u32) {
-        let Some((id, meta)) = shared.records.read(slot, |record| (record.id(), record.meta())) else { return };
+        let Some((id, meta)) = shared.records.read(slot, |record| (record.id(), record.meta())) else {
+            return;
+        };
         if !meta.has(Meta::UNKNOWN) || self.children.contains_key(&slot) {
             return;
         }
@@ -298,14 +304,8 @@ impl Writer {
         }
         let slot = self.take_slot(shared);
         let leftover = holdings(shared, slot);
-        let fields = Fields {
-            terms: TERMS_UNKNOWN,
-            digest: [0; 4],
-            id,
-            organization: u32::MAX,
-            detail: None,
-            expires_at: None,
-        };
+        let fields =
+            Fields { terms: TERMS_UNKNOWN, digest: [0; 4], id, organization: u32::MAX, detail: None, expires_at: None };
         shared.records.write(slot, &fields).ok_or(ApplyError::Full("keys"))?;
         if let Some(leftover) = leftover {
             self.give_back(shared, &leftover);

@@ -28,7 +28,8 @@ async fn serve(how_long: Duration) -> std::io::Result<()> {
     let world = support::World::new();
     let secrets: Vec<String> = (0..10_000).map(|_| world.issue(json!({"metadata": {"team": "a"}})).1).collect();
     std::fs::write("verify.lua", script(&secrets))?;
-    let fallback = service_fn(async |_: Request<RequestBody>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("ok"))));
+    let fallback =
+        service_fn(async |_: Request<RequestBody>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("ok"))));
     let verify = Verify::new(world.engine.clone(), std::sync::Arc::new(SystemClock));
     let front = Front::new(Handle::current(), fallback).with_verify(verify);
     let gate = Gate::open(vec![Door::tcp(listen::bind(([127, 0, 0, 1], 8099).into(), 1)?, front)])?;

@@ -129,7 +129,10 @@ enum Refusal {
     TooLarge,
     /// `field` is one of ours or looks like a field's name, and no message quotes the caller: what stands in
     /// the wrong place may be a secret.
-    Invalid { field: Option<Cow<'static, str>>, message: Cow<'static, str> },
+    Invalid {
+        field: Option<Cow<'static, str>>,
+        message: Cow<'static, str>,
+    },
 }
 
 impl Refusal {
@@ -198,7 +201,9 @@ const CREDENTIAL_BYTES: usize = SCHEME.len() + SECRET_BYTES_MAX;
 /// The credential that an `Authorization` header with this key would be: one rule for both.
 fn credential<'a>(key: Option<&str>, header: &'a mut [u8; CREDENTIAL_BYTES]) -> Credential<'a> {
     let Some(key) = key else { return Credential::Missing };
-    let Some(header) = header.get_mut(..SCHEME.len() + key.len()) else { return Credential::Malformed };
+    let Some(header) = header.get_mut(..SCHEME.len() + key.len()) else {
+        return Credential::Malformed;
+    };
     header[..SCHEME.len()].copy_from_slice(SCHEME);
     header[SCHEME.len()..].copy_from_slice(key.as_bytes());
     Credential::from_authorization(std::iter::once(&*header))

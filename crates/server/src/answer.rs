@@ -29,9 +29,7 @@ impl Answer {
         let body = serde_json::to_vec(body).map_err(|error| Failure::broken(&format!("answer: {error}")))?;
         let mut response = Response::new(body.into());
         *response.status_mut() = status;
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(Self(response))
     }
 
@@ -68,8 +66,6 @@ impl Answer {
 
 /// What an authenticated API says is nobody else's business, and secrets pass through here.
 pub(crate) async fn no_store(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -25,19 +25,11 @@ pub(crate) struct Failure(Sort);
 #[derive(Clone, Debug)]
 enum Sort {
     /// The key does not pass.
-    Denied {
-        denial: Denial,
-        missing_scope: Option<String>,
-    },
+    Denied { denial: Denial, missing_scope: Option<String> },
     /// The operator's credential does not pass.
     NotTheOperator { is_presented: bool },
     /// Anything else.
-    Refused {
-        status: StatusCode,
-        code: &'static str,
-        message: String,
-        field: Option<String>,
-    },
+    Refused { status: StatusCode, code: &'static str, message: String, field: Option<String> },
 }
 
 impl Failure {
@@ -114,12 +106,7 @@ impl Failure {
 
     fn refused(status: StatusCode, code: &'static str, message: &str) -> Self {
         let message = masked(message).chars().take(MESSAGE_CHARS_MAX).collect();
-        Self(Sort::Refused {
-            status,
-            code,
-            message,
-            field: None,
-        })
+        Self(Sort::Refused { status, code, message, field: None })
     }
 
     /// The true reason, for the operator's log.
@@ -136,12 +123,7 @@ impl Failure {
         match &self.0 {
             Sort::Denied { denial, missing_scope } => wire::denial(definition, *denial, missing_scope.as_deref()),
             Sort::NotTheOperator { is_presented } => operator_answer(*is_presented),
-            Sort::Refused {
-                status,
-                code,
-                message,
-                field,
-            } => {
+            Sort::Refused { status, code, message, field } => {
                 let mut answer = wire::error(definition, status.as_u16(), code, message, field.as_deref());
                 answer.retry_after_seconds = (*status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
                 answer
@@ -182,10 +164,7 @@ fn operator_answer(is_presented: bool) -> ErrorAnswer {
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Invalid {
-                field: Some(field),
-                message,
-            } => Self::invalid_field(&field, &message),
+            AppError::Invalid { field: Some(field), message } => Self::invalid_field(&field, &message),
             AppError::Invalid { field: None, message } => Self::invalid(None, &message),
             AppError::Forbidden { message } => Self::refused(StatusCode::FORBIDDEN, "forbidden", &message),
             AppError::Denied(denial) => Self::denied(denial, None),
@@ -206,12 +185,7 @@ impl IntoResponse for Failure {
         let answer = self.answer(None);
         let mut response = Response::new(answer.body.into());
         *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        write_headers(
-            response.headers_mut(),
-            answer.content_type,
-            answer.challenge,
-            answer.retry_after_seconds,
-        );
+        write_headers(response.headers_mut(), answer.content_type, answer.challenge, answer.retry_after_seconds);
         response.extensions_mut().insert(self);
         response
     }
@@ -225,12 +199,7 @@ pub(crate) fn in_form(mut response: Response, definition: &Definition) -> Respon
     };
     let answer = failure.answer(Some(definition));
     response.headers_mut().remove(http::header::CONTENT_LENGTH);
-    write_headers(
-        response.headers_mut(),
-        answer.content_type,
-        answer.challenge,
-        answer.retry_after_seconds,
-    );
+    write_headers(response.headers_mut(), answer.content_type, answer.challenge, answer.retry_after_seconds);
     *response.body_mut() = answer.body.into();
     response
 }
@@ -252,9 +221,7 @@ mod tests {
 
     #[test]
     fn a_long_message_is_cut() {
-        let Sort::Refused { message, .. } = Failure::invalid(None, &"x ".repeat(10_000)).0 else {
-            panic!()
-        };
+        let Sort::Refused { message, .. } = Failure::invalid(None, &"x ".repeat(10_000)).0 else { panic!() };
         assert_eq!(message.len(), MESSAGE_CHARS_MAX);
     }
 
@@ -271,22 +238,14 @@ mod tests {
         );
         assert_eq!(masked("né…"), "né…");
         let answer = Failure::invalid_field(secret, &format!("unknown field `{secret}`")).answer(None);
-        assert!(
-            !answer.body.contains("0123456789abcdef") && !answer.body.contains("field\":"),
-            "{}",
-            answer.body
-        );
+        assert!(!answer.body.contains("0123456789abcdef") && !answer.body.contains("field\":"), "{}", answer.body);
     }
 
     #[test]
     fn what_is_internal_stays_internal() {
         for error in [
-            AppError::Internal {
-                context: "disk /dev/sda".to_owned(),
-            },
-            AppError::Unavailable {
-                context: "disk /dev/sda".to_owned(),
-            },
+            AppError::Internal { context: "disk /dev/sda".to_owned() },
+            AppError::Unavailable { context: "disk /dev/sda".to_owned() },
         ] {
             assert!(!Failure::from(error).answer(None).body.contains("sda"));
         }

@@ -46,11 +46,7 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJson<T> 
             return Json::from_request(request, state).await.map(|Json(value)| Self(value));
         }
         let body = read_body(request, limits::BODY_BYTES_MAX).await?;
-        if body.is_empty() {
-            Ok(Self(T::default()))
-        } else {
-            Err(Failure::unsupported_media_type("application/json"))
-        }
+        if body.is_empty() { Ok(Self(T::default())) } else { Err(Failure::unsupported_media_type("application/json")) }
     }
 }
 
@@ -62,11 +58,7 @@ pub(crate) fn require_content_type(headers: &HeaderMap, expected: &[&str]) -> Re
         _ => None,
     };
     let is_expected = |essence: &str| expected.iter().any(|one| one.eq_ignore_ascii_case(essence.trim()));
-    if essence.is_some_and(is_expected) {
-        Ok(())
-    } else {
-        Err(Failure::unsupported_media_type(expected[0]))
-    }
+    if essence.is_some_and(is_expected) { Ok(()) } else { Err(Failure::unsupported_media_type(expected[0])) }
 }
 
 /// Reads a body of at most this many bytes. One that announces more is not read at all.
@@ -104,9 +96,7 @@ fn failure(path: &str, error: &serde_json::Error) -> Failure {
         return Failure::invalid(None, &format!("The body is not JSON: {message}"));
     }
     // Where in the text is of no use once the field is named.
-    let message = message
-        .rsplit_once(" at line ")
-        .map_or(message.as_str(), |(message, _)| message);
+    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
     let field = match (path, named_field(message)) {
         (".", None) => return Failure::invalid(None, message),
         (".", Some(name)) => name.to_owned(),
@@ -269,10 +259,7 @@ mod tests {
             let bytes = futures_body(body);
             let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
             assert_eq!(document["field"].as_str(), field, "{text}: {document}");
-            assert!(
-                document["detail"].as_str().unwrap().contains(words),
-                "{text}: {document}"
-            );
+            assert!(document["detail"].as_str().unwrap().contains(words), "{text}: {document}");
         };
         check("", None, "not JSON");
         check("{", None, "not JSON");
@@ -289,30 +276,14 @@ mod tests {
         check(r#"{"name":"x","nam\u0065":"x"}"#, Some("name"), "duplicate");
         check(r#"{"name":"x","other":1}"#, Some("other"), "unknown field");
         check(r#"{"name":"x","inner":{"list":[1,300]}}"#, Some("inner.list[1]"), "300");
-        check(
-            r#"{"name":"x","inner":{"other":1}}"#,
-            Some("inner.other"),
-            "unknown field",
-        );
+        check(r#"{"name":"x","inner":{"other":1}}"#, Some("inner.other"), "unknown field");
         check(r#"{"name":"x","inner":{}}"#, Some("inner.list"), "missing field");
-        check(
-            r#"{"name":"x","metadata":{"a":{"b":1,"b":1}}}"#,
-            Some("metadata.a.b"),
-            "duplicate",
-        );
+        check(r#"{"name":"x","metadata":{"a":{"b":1,"b":1}}}"#, Some("metadata.a.b"), "duplicate");
         check(r#"{"name":"x","count":null}"#, Some("count"), "null");
         check(r#"{"name":"x","count":1.5}"#, Some("count"), "1.5");
-        check(
-            r#"{"name":"x","count":9223372036854775808}"#,
-            Some("count"),
-            "9223372036854775808",
-        );
+        check(r#"{"name":"x","count":9223372036854775808}"#, Some("count"), "9223372036854775808");
         check(r#"{"name":"x","count":1e999}"#, None, "not JSON");
-        check(
-            &format!("{}{}", "[".repeat(200), "]".repeat(200)),
-            None,
-            "recursion limit",
-        );
+        check(&format!("{}{}", "[".repeat(200), "]".repeat(200)), None, "recursion limit");
     }
 
     #[test]
@@ -330,11 +301,7 @@ mod tests {
             for line in lines {
                 headers.append(CONTENT_TYPE, HeaderValue::from_static(line));
             }
-            assert_eq!(
-                require_content_type(&headers, &["application/json"]).is_ok(),
-                expected,
-                "{lines:?}"
-            );
+            assert_eq!(require_content_type(&headers, &["application/json"]).is_ok(), expected, "{lines:?}");
         };
         check(&["application/json"], true);
         check(&["Application/JSON; charset=utf-8"], true);

@@ -46,12 +46,7 @@ pub fn openapi() -> OpenApi {
         .title("Claviger")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(DESCRIPTION))
-        .license(Some(
-            utoipa::openapi::LicenseBuilder::new()
-                .name("Apache-2.0")
-                .identifier(Some("Apache-2.0"))
-                .build(),
-        ))
+        .license(Some(utoipa::openapi::LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()))
         .build();
     customer.tags = Some(tags());
     share::share_schemas(&mut customer);
@@ -90,12 +85,7 @@ fn customer_server() -> Server {
     ServerBuilder::new()
         .url("http://127.0.0.1:8080{base}")
         .description(Some("The public listener. {base}: the api's base path."))
-        .parameter(
-            "base",
-            ServerVariableBuilder::new()
-                .default_value("/v1")
-                .description(Some("The api's base path.")),
-        )
+        .parameter("base", ServerVariableBuilder::new().default_value("/v1").description(Some("The api's base path.")))
         .build()
 }
 
@@ -110,18 +100,8 @@ fn internal_servers(path: &str) -> Vec<Server> {
 
 /// The operations of a path, and whether each may change something.
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool)> {
-    let PathItem {
-        get,
-        post,
-        put,
-        patch,
-        delete,
-        ..
-    } = item;
-    let mutations = [post, put, patch, delete]
-        .into_iter()
-        .flatten()
-        .map(|operation| (operation, true));
+    let PathItem { get, post, put, patch, delete, .. } = item;
+    let mutations = [post, put, patch, delete].into_iter().flatten().map(|operation| (operation, true));
     get.iter_mut().map(|operation| (operation, false)).chain(mutations)
 }
 
@@ -156,10 +136,7 @@ fn complete(operation: &mut Operation, group: Group, path: &str, is_mutation: bo
             .description(Some("Only if the key is still as its `ETag` said."))
             .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
             .example(Some("\"42\"".into()));
-        operation
-            .parameters
-            .get_or_insert_default()
-            .push(if_match.build().into());
+        operation.parameters.get_or_insert_default().push(if_match.build().into());
     }
     for response in operation.responses.responses.values_mut().filter_map(inline) {
         if is_mutation {
@@ -171,19 +148,11 @@ fn complete(operation: &mut Operation, group: Group, path: &str, is_mutation: bo
             );
         }
         if path.contains("keys") && (is_of_key || is_mutation) && response.content.contains_key("application/json") {
-            add_header(
-                response,
-                "ETag",
-                Type::String,
-                "The revision of the key's last change, for `If-Match`.",
-            );
+            add_header(response, "ETag", Type::String, "The revision of the key's last change, for `If-Match`.");
         }
     }
     for (status, description) in errors(operation, group, path, is_mutation) {
-        operation
-            .responses
-            .responses
-            .insert(status.to_string(), error_response(status, description, group).into());
+        operation.responses.responses.insert(status.to_string(), error_response(status, description, group).into());
     }
 }
 
@@ -197,76 +166,39 @@ fn errors(operation: &Operation, group: Group, path: &str, is_mutation: bool) ->
             errors.push((status, description));
         }
     };
-    add(
-        group != Group::Operations,
-        400,
-        "A part of the request is wrong; `field` names it.",
-    );
-    add(
-        group == Group::Customer,
-        401,
-        "No key, or one that is invalid, revoked, disabled or expired.",
-    );
-    add(
-        matches!(group, Group::Admin | Group::Verify),
-        401,
-        "No token, or one that is invalid.",
-    );
+    add(group != Group::Operations, 400, "A part of the request is wrong; `field` names it.");
+    add(group == Group::Customer, 401, "No key, or one that is invalid, revoked, disabled or expired.");
+    add(matches!(group, Group::Admin | Group::Verify), 401, "No token, or one that is invalid.");
     add(
         group == Group::Customer,
         403,
         "The key may not do this: its scopes, its restrictions, or it would make more than it is.",
     );
-    add(
-        group == Group::Admin && is_about_keys && is_mutation,
-        403,
-        "A rule forbids it, whoever asks.",
-    );
+    add(group == Group::Admin && is_about_keys && is_mutation, 403, "A rule forbids it, whoever asks.");
     add(
         path.contains('{') || matches!(path, "/admin/v1/keys" | "/admin/v1/usage"),
         404,
         "There is no such thing, or it is somebody else's.",
     );
-    add(
-        is_mutation && (is_about_keys || path.contains("/apis/")),
-        409,
-        "The state of things does not allow it.",
-    );
-    add(
-        is_mutation && path.contains("keys/{id}"),
-        412,
-        "The key has changed since `If-Match` was read.",
-    );
+    add(is_mutation && (is_about_keys || path.contains("/apis/")), 409, "The state of things does not allow it.");
+    add(is_mutation && path.contains("keys/{id}"), 412, "The key has changed since `If-Match` was read.");
     add(has_body, 413, "The body is too large.");
     add(has_body, 415, "The body is not of a type that is understood here.");
     add(group != Group::Operations, 500, "Something went wrong on our side.");
-    add(
-        group != Group::Operations || path == "/readyz",
-        503,
-        "Not now; try again after `Retry-After`.",
-    );
+    add(group != Group::Operations || path == "/readyz", 503, "Not now; try again after `Retry-After`.");
     errors
 }
 
 fn error_response(status: u16, description: &str, group: Group) -> Response {
     let mut builder = ResponseBuilder::new().description(description);
     if group == Group::Customer {
-        let envelope = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("EnvelopeError")))
-            .build();
+        let envelope = ContentBuilder::new().schema(Some(Ref::from_schema_name("EnvelopeError"))).build();
         builder = builder.content("application/json", envelope);
     }
-    let problem = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("Problem")))
-        .build();
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let mut response = builder.content("application/problem+json", problem).build();
     if status == 401 || (status == 403 && group == Group::Customer) {
-        add_header(
-            &mut response,
-            "WWW-Authenticate",
-            Type::String,
-            "The challenge, as RFC 6750 has it.",
-        );
+        add_header(&mut response, "WWW-Authenticate", Type::String, "The challenge, as RFC 6750 has it.");
     }
     if status == 503 {
         add_header(&mut response, "Retry-After", Type::Integer, "Seconds to wait.");
@@ -279,31 +211,18 @@ fn add_header(response: &mut Response, name: &str, schema_type: Type, descriptio
     if schema_type == Type::Integer {
         schema = schema.format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)));
     }
-    let header = HeaderBuilder::new()
-        .schema(Some(schema.schema_type(schema_type)))
-        .description(Some(description))
-        .build();
+    let header =
+        HeaderBuilder::new().schema(Some(schema.schema_type(schema_type))).description(Some(description)).build();
     response.headers.insert(name.to_owned(), header.into());
 }
 
 fn add_credentials(components: &mut Components) {
     let bearer = |description: &str| {
-        SecurityScheme::Http(
-            HttpBuilder::new()
-                .scheme(HttpAuthScheme::Bearer)
-                .description(Some(description))
-                .build(),
-        )
+        SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build())
     };
     components.add_security_scheme("apiKey", bearer("The secret of an API key."));
-    components.add_security_scheme(
-        "adminToken",
-        bearer("An admin token. On the unix socket none is needed."),
-    );
-    components.add_security_scheme(
-        "verifierToken",
-        bearer("A verifier's token. On the unix socket none is needed."),
-    );
+    components.add_security_scheme("adminToken", bearer("An admin token. On the unix socket none is needed."));
+    components.add_security_scheme("verifierToken", bearer("A verifier's token. On the unix socket none is needed."));
 }
 
 fn add_schema<S: ToSchema + PartialSchema>(components: &mut Components) {

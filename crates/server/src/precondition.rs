@@ -125,18 +125,8 @@ mod tests {
         check(r#""+7""#, Some(&[]));
         check(r#""a,b""#, Some(&[]));
         check(r#""""#, Some(&[]));
-        for malformed in [
-            "",
-            ",",
-            "7",
-            r#""7"#,
-            r#"7""#,
-            r#""7" "8""#,
-            r#""7"x"#,
-            r#"w/"7""#,
-            r#"*, "7""#,
-            r#""7 8""#,
-        ] {
+        for malformed in ["", ",", "7", r#""7"#, r#"7""#, r#""7" "8""#, r#""7"x"#, r#"w/"7""#, r#"*, "7""#, r#""7 8""#]
+        {
             check(malformed, None);
         }
         assert_eq!(parse(b"*"), Some(IfMatch::Any));

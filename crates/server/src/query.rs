@@ -45,8 +45,7 @@ impl Parameters {
     /// Takes a parameter of a type that is read from text.
     pub(crate) fn take<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<T>, Failure> {
         let text = self.take_text(name)?;
-        text.map(|text| text.parse().map_err(|error| invalid(name, &error)))
-            .transpose()
+        text.map(|text| text.parse().map_err(|error| invalid(name, &error))).transpose()
     }
 }
 

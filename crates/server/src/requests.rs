@@ -129,10 +129,7 @@ impl TryFrom<AdminCreateKeyBody> for (KeyPlace, CreateKey) {
     type Error = Failure;
 
     fn try_from(body: AdminCreateKeyBody) -> Result<Self, Failure> {
-        let place = KeyPlace {
-            organization: Some(body.organization),
-            api: Some(body.api),
-        };
+        let place = KeyPlace { organization: Some(body.organization), api: Some(body.api) };
         let input = CreateKey {
             name: body.name,
             prefix: body.prefix,
@@ -272,10 +269,7 @@ impl FromQuery for KeyList {
             environment: parameters.take("environment")?,
             ..KeyFilter::default()
         };
-        Ok(Self {
-            filter,
-            page: page(parameters)?,
-        })
+        Ok(Self { filter, page: page(parameters)? })
     }
 }
 
@@ -296,10 +290,7 @@ impl KeyList {
         add("parent_id", filter.parent_id.map(|id| id.to_string()));
         add("state", filter.state.map(|state| state.to_string()));
         add("kind", filter.kind.map(|kind| kind.to_string()));
-        add(
-            "environment",
-            filter.environment.map(|environment| environment.to_string()),
-        );
+        add("environment", filter.environment.map(|environment| environment.to_string()));
         next
     }
 }
@@ -344,10 +335,7 @@ fn page<C: std::str::FromStr<Err: std::fmt::Display>>(parameters: &mut Parameter
         let message = format!("must be from 1 to {}", limits::PAGE_ROWS_MAX);
         return Err(Failure::invalid_field("limit", &message));
     }
-    Ok(PageRequest {
-        after: parameters.take("cursor")?,
-        limit,
-    })
+    Ok(PageRequest { after: parameters.take("cursor")?, limit })
 }
 
 /// Why a key is revoked.
@@ -361,9 +349,7 @@ pub(crate) struct RevokeQuery {
 
 impl FromQuery for RevokeQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
-        Ok(Self {
-            reason: parameters.take_text("reason")?,
-        })
+        Ok(Self { reason: parameters.take_text("reason")? })
     }
 }
 
@@ -380,10 +366,7 @@ pub(crate) struct UsageParameters {
 
 impl FromQuery for UsageQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
-        Ok(Self {
-            organization: parameters.take("organization")?,
-            api: parameters.take("api")?,
-        })
+        Ok(Self { organization: parameters.take("organization")?, api: parameters.take("api")? })
     }
 }
 
@@ -398,9 +381,7 @@ pub(crate) struct ApplyQuery {
 
 impl FromQuery for ApplyQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
-        Ok(Self {
-            dry_run: parameters.take("dry_run")?,
-        })
+        Ok(Self { dry_run: parameters.take("dry_run")? })
     }
 }
 

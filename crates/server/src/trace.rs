@@ -25,14 +25,7 @@ pub(crate) async fn log(State(state): State<ServerState>, request: Request, next
     let route = route.as_ref().map_or("-", MatchedPath::as_str);
     let latency_us = state.app.now().as_micros() - started.as_micros();
     let reason = response.extensions().get::<Failure>().map(Failure::reason);
-    tracing::info!(
-        method,
-        route,
-        status = response.status().as_u16(),
-        latency_us,
-        reason,
-        "request"
-    );
+    tracing::info!(method, route, status = response.status().as_u16(), latency_us, reason, "request");
     response
 }
 
@@ -48,8 +41,5 @@ pub(crate) async fn note_route(request: Request, next: Next) -> Response {
 
 /// A method may be any word of the caller's.
 fn known_method(method: &Method) -> &'static str {
-    method
-        .as_str()
-        .parse()
-        .map_or("other", claviger_domain::endpoint::Method::as_str)
+    method.as_str().parse().map_or("other", claviger_domain::endpoint::Method::as_str)
 }

@@ -162,20 +162,14 @@ pub(crate) struct IssuedAdminKey {
 impl IssuedKey {
     /// Consumes the secret of a key that was just made or rotated.
     pub(crate) fn of(issued: Issued, now: Timestamp) -> Self {
-        Self {
-            key: KeyView::of(&issued.row, now),
-            secret: Clear::of(issued.secret),
-        }
+        Self { key: KeyView::of(&issued.row, now), secret: Clear::of(issued.secret) }
     }
 }
 
 impl IssuedAdminKey {
     /// Consumes the secret of a key that was just made or rotated.
     pub(crate) fn of(issued: Issued, now: Timestamp) -> Self {
-        Self {
-            key: AdminKeyView::of(&issued.row, now),
-            secret: Clear::of(issued.secret),
-        }
+        Self { key: AdminKeyView::of(&issued.row, now), secret: Clear::of(issued.secret) }
     }
 }
 
@@ -212,20 +206,12 @@ pub(crate) struct List<T> {
 impl<T> List<T> {
     /// A page without an envelope.
     pub(crate) fn bare(data: Vec<T>, next_cursor: Option<String>) -> Self {
-        Self {
-            success: None,
-            data,
-            next_cursor,
-        }
+        Self { success: None, data, next_cursor }
     }
 
     /// A page in an envelope.
     pub(crate) fn in_envelope(data: Vec<T>, next_cursor: Option<String>) -> Self {
-        Self {
-            success: Some(true),
-            data,
-            next_cursor,
-        }
+        Self { success: Some(true), data, next_cursor }
     }
 }
 
@@ -302,9 +288,7 @@ impl UsageView {
             period_start: report.period_start,
             period_end: report.period_end,
             organization: UsageOf::of(report.organization.to_string(), report.organization_counts),
-            key: key
-                .zip(report.key_counts)
-                .map(|(id, counts)| UsageOf::of(id.to_string(), counts)),
+            key: key.zip(report.key_counts).map(|(id, counts)| UsageOf::of(id.to_string(), counts)),
         }
     }
 }
@@ -344,18 +328,8 @@ pub(crate) struct OrganizationView {
 
 impl From<Organization> for OrganizationView {
     fn from(organization: Organization) -> Self {
-        let Organization {
-            id,
-            name,
-            status,
-            created_at,
-        } = organization;
-        Self {
-            id,
-            name,
-            status,
-            created_at,
-        }
+        let Organization { id, name, status, created_at } = organization;
+        Self { id, name, status, created_at }
     }
 }
 
@@ -379,19 +353,8 @@ pub(crate) struct VerifierView {
 
 impl From<Verifier> for VerifierView {
     fn from(verifier: Verifier) -> Self {
-        let Verifier {
-            id,
-            name,
-            created_at,
-            revoked_at,
-            digest: _,
-        } = verifier;
-        Self {
-            id,
-            name,
-            created_at,
-            revoked_at,
-        }
+        let Verifier { id, name, created_at, revoked_at, digest: _ } = verifier;
+        Self { id, name, created_at, revoked_at }
     }
 }
 
@@ -415,12 +378,7 @@ pub(crate) struct AdminTokenView {
 
 impl From<AdminToken> for AdminTokenView {
     fn from(token: AdminToken) -> Self {
-        Self {
-            id: token.id,
-            name: token.name,
-            created_at: token.created_at,
-            revoked_at: token.revoked_at,
-        }
+        Self { id: token.id, name: token.name, created_at: token.created_at, revoked_at: token.revoked_at }
     }
 }
 
@@ -437,10 +395,7 @@ pub(crate) struct IssuedToken<T> {
 impl<T> IssuedToken<T> {
     /// Consumes the token.
     pub(crate) fn of(subject: T, token: IssuedSecret) -> Self {
-        Self {
-            subject,
-            token: Clear::of(token),
-        }
+        Self { subject, token: Clear::of(token) }
     }
 }
 

@@ -32,8 +32,6 @@ pub async fn find(connection: &mut Connection, name: &ApiName) -> Result<Option<
 
 /// Every api, by name.
 pub async fn list(connection: &mut Connection) -> Result<Vec<Api>, StoreError> {
-    let bodies: Vec<String> = sqlx::query_scalar("SELECT body FROM apis ORDER BY name")
-        .fetch_all(connection)
-        .await?;
+    let bodies: Vec<String> = sqlx::query_scalar("SELECT body FROM apis ORDER BY name").fetch_all(connection).await?;
     bodies.iter().map(|body| from_json("apis", body)).collect()
 }

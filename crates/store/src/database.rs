@@ -81,31 +81,16 @@ impl Store {
             // An answered mutation survives a power cut.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(std::time::Duration::from_secs(5));
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await;
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await;
         let writer = writer.map_err(|error| open_error(path, &error))?;
-        sqlx::migrate!("migrations/sqlite")
-            .run(&writer)
-            .await
-            .map_err(|error| match error {
-                MigrateError::VersionMissing(migration) | MigrateError::VersionTooNew(migration, _) => {
-                    OpenError::Newer {
-                        path: path.to_owned(),
-                        migration,
-                    }
-                }
-                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => open_error(path, &error),
-                other => OpenError::Other {
-                    path: path.to_owned(),
-                    reason: other.to_string(),
-                },
-            })?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS_MAX)
-            .connect_with(options.read_only(true))
-            .await;
+        sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(|error| match error {
+            MigrateError::VersionMissing(migration) | MigrateError::VersionTooNew(migration, _) => {
+                OpenError::Newer { path: path.to_owned(), migration }
+            }
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => open_error(path, &error),
+            other => OpenError::Other { path: path.to_owned(), reason: other.to_string() },
+        })?;
+        let readers = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_with(options.read_only(true)).await;
         let readers = readers.map_err(|error| open_error(path, &error))?;
         Ok(Self { writer, readers })
     }
@@ -119,11 +104,7 @@ impl Store {
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         let mut inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let revision = feed::next_revision(&mut inner).await?;
-        Ok(Tx {
-            inner,
-            revision,
-            changes: Vec::new(),
-        })
+        Ok(Tx { inner, revision, changes: Vec::new() })
     }
 
     /// Raises and returns the number of this run of the process, under which it owns its usage rows.
@@ -154,14 +135,8 @@ fn open_error(path: &Path, error: &sqlx::Error) -> OpenError {
     const SQLITE_NOTADB: &str = "26";
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     match code.as_deref() {
-        Some(SQLITE_CORRUPT | SQLITE_NOTADB) => OpenError::Corrupt {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        },
-        _ => OpenError::Other {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        },
+        Some(SQLITE_CORRUPT | SQLITE_NOTADB) => OpenError::Corrupt { path: path.to_owned(), reason: error.to_string() },
+        _ => OpenError::Other { path: path.to_owned(), reason: error.to_string() },
     }
 }
 

@@ -38,11 +38,7 @@ pub(crate) async fn insert_changes(
 
 /// The revision of the last committed transaction.
 pub async fn find_revision(connection: &mut Connection) -> Result<Revision, StoreError> {
-    Ok(Revision(
-        sqlx::query_scalar("SELECT revision FROM deployment")
-            .fetch_one(connection)
-            .await?,
-    ))
+    Ok(Revision(sqlx::query_scalar("SELECT revision FROM deployment").fetch_one(connection).await?))
 }
 
 /// Transactions past a revision, oldest first, at most `limit` of them.
@@ -58,12 +54,7 @@ pub async fn list_transactions(
             .fetch_all(connection)
             .await?;
     rows.into_iter()
-        .map(|(revision, body)| {
-            Ok(Transaction {
-                revision: Revision(revision),
-                changes: from_json("changes", &body)?,
-            })
-        })
+        .map(|(revision, body)| Ok(Transaction { revision: Revision(revision), changes: from_json("changes", &body)? }))
         .collect()
 }
 
@@ -85,18 +76,8 @@ pub async fn stream_snapshot(
     connection: &mut Connection,
 ) -> Result<impl Stream<Item = Result<Change, StoreError>> + '_, StoreError> {
     let mut head: Vec<Change> = Vec::new();
-    head.extend(
-        apis::list(connection)
-            .await?
-            .into_iter()
-            .map(|api| Change::Api(Box::new(api))),
-    );
-    head.extend(
-        organizations::list_all(connection)
-            .await?
-            .into_iter()
-            .map(Change::Organization),
-    );
+    head.extend(apis::list(connection).await?.into_iter().map(|api| Change::Api(Box::new(api))));
+    head.extend(organizations::list_all(connection).await?.into_iter().map(Change::Organization));
     head.extend(verifiers::list(connection).await?.into_iter().map(Change::Verifier));
     let keys = keys::stream_all(connection).map_ok(|key| Change::Key(Box::new(key)));
     Ok(stream::iter(head.into_iter().map(Ok)).chain(keys))

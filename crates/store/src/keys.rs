@@ -73,28 +73,16 @@ impl TryFrom<Row> for KeyRow {
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
         let old_secret = match (&row.old_digest, row.overlap_ends_at) {
-            (Some(old), Some(ends_at)) => Some(OldSecret {
-                digest: digest(TABLE, old)?,
-                overlap_ends_at: Timestamp::from_micros(ends_at),
-            }),
+            (Some(old), Some(ends_at)) => {
+                Some(OldSecret { digest: digest(TABLE, old)?, overlap_ends_at: Timestamp::from_micros(ends_at) })
+            }
             (None, None) => None,
             _ => {
-                return Err(StoreError::Row {
-                    table: TABLE,
-                    reason: "half of an overlap".to_owned(),
-                });
+                return Err(StoreError::Row { table: TABLE, reason: "half of an overlap".to_owned() });
             }
         };
-        let restrictions = row
-            .restrictions
-            .as_deref()
-            .map(|text| from_json(TABLE, text))
-            .transpose()?;
-        let parent_id = row
-            .parent_id
-            .as_deref()
-            .map(|bytes| id_number(TABLE, bytes))
-            .transpose()?;
+        let restrictions = row.restrictions.as_deref().map(|text| from_json(TABLE, text)).transpose()?;
+        let parent_id = row.parent_id.as_deref().map(|bytes| id_number(TABLE, bytes)).transpose()?;
         let key = Key {
             id: KeyId::from_u128(id_number(TABLE, &row.id)?),
             organization: OrganizationId::from_u128(id_number(TABLE, &row.organization)?),
@@ -111,20 +99,13 @@ impl TryFrom<Row> for KeyRow {
             parent_id: parent_id.map(KeyId::from_u128),
             metadata: from_json(TABLE, &row.metadata)?,
             disabled: row.disabled,
-            revocation: time(row.revoked_at).map(|at| Revocation {
-                at,
-                reason: row.revoked_reason,
-            }),
+            revocation: time(row.revoked_at).map(|at| Revocation { at, reason: row.revoked_reason }),
             created_at: Timestamp::from_micros(row.created_at),
             created_by: word(TABLE, &row.created_by)?,
             expires_at: time(row.expires_at),
             rotated_at: time(row.rotated_at),
         };
-        Ok(Self {
-            key,
-            last_used: time(row.last_used),
-            revision: Revision(row.revision),
-        })
+        Ok(Self { key, last_used: time(row.last_used), revision: Revision(row.revision) })
     }
 }
 
@@ -159,11 +140,7 @@ pub async fn create(tx: &mut Tx, key: &Key) -> Result<(), StoreError> {
     .bind(key.metadata.to_json())
     .bind(key.disabled)
     .bind(key.revocation.as_ref().map(|revocation| revocation.at.as_micros()))
-    .bind(
-        key.revocation
-            .as_ref()
-            .and_then(|revocation| revocation.reason.as_deref()),
-    )
+    .bind(key.revocation.as_ref().and_then(|revocation| revocation.reason.as_deref()))
     .bind(key.created_at.as_micros())
     .bind(key.created_by.to_string())
     .bind(key.expires_at.map(Timestamp::as_micros))
@@ -195,11 +172,7 @@ pub async fn update(tx: &mut Tx, key: &Key) -> Result<(), StoreError> {
     .bind(key.metadata.to_json())
     .bind(key.disabled)
     .bind(key.revocation.as_ref().map(|revocation| revocation.at.as_micros()))
-    .bind(
-        key.revocation
-            .as_ref()
-            .and_then(|revocation| revocation.reason.as_deref()),
-    )
+    .bind(key.revocation.as_ref().and_then(|revocation| revocation.reason.as_deref()))
     .bind(key.expires_at.map(Timestamp::as_micros))
     .bind(key.rotated_at.map(Timestamp::as_micros))
     .bind(revision)
@@ -292,9 +265,7 @@ pub async fn list_scope_sets(
     .bind(now.as_micros())
     .fetch_all(connection)
     .await?;
-    rows.into_iter()
-        .map(|(scopes, count)| Ok((from_json(TABLE, &scopes)?, count)))
-        .collect()
+    rows.into_iter().map(|(scopes, count)| Ok((from_json(TABLE, &scopes)?, count))).collect()
 }
 
 /// Every key, oldest first.
@@ -316,16 +287,11 @@ pub async fn list_dead_ephemeral(
             .bind(i64::from(limit))
             .fetch_all(connection)
             .await?;
-    ids.iter()
-        .map(|id| Ok(KeyId::from_u128(id_number(TABLE, id)?)))
-        .collect()
+    ids.iter().map(|id| Ok(KeyId::from_u128(id_number(TABLE, id)?))).collect()
 }
 
 /// Forgets a key.
 pub async fn delete(tx: &mut Tx, id: KeyId) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM keys WHERE id = $1")
-        .bind(id.to_bytes().to_vec())
-        .execute(tx.connection())
-        .await?;
+    sqlx::query("DELETE FROM keys WHERE id = $1").bind(id.to_bytes().to_vec()).execute(tx.connection()).await?;
     Ok(())
 }

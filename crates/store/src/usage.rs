@@ -90,8 +90,5 @@ pub async fn sum(
     .bind(key.map(|id| id.to_bytes().to_vec()))
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(scope, outcome, total)| UsageSum { scope, outcome, total })
-        .collect())
+    Ok(rows.into_iter().map(|(scope, outcome, total)| UsageSum { scope, outcome, total }).collect())
 }

@@ -91,7 +91,11 @@ async fn each_start_is_an_incarnation_of_its_own() {
 async fn what_is_not_a_database_is_said_to_be_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("claviger.db");
-    std::fs::write(&path, "this is a text file, and quite a long one, so that it cannot be an empty database\n".repeat(100)).unwrap();
+    std::fs::write(
+        &path,
+        "this is a text file, and quite a long one, so that it cannot be an empty database\n".repeat(100),
+    )
+    .unwrap();
     assert!(matches!(Store::open(&path).await, Err(OpenError::Corrupt { .. })));
 }
 

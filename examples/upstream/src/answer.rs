@@ -29,11 +29,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-        }
+        Self { status, code, message: message.into() }
     }
 
     /// A 400: the caller can fix it by sending something else.
@@ -55,11 +51,7 @@ impl IntoResponse for Failure {
             message: &'a str,
             status: u16,
         }
-        let error = Error {
-            code: self.code,
-            message: &self.message,
-            status: self.status.as_u16(),
-        };
+        let error = Error { code: self.code, message: &self.message, status: self.status.as_u16() };
         (self.status, Json(Envelope { success: false, error })).into_response()
     }
 }

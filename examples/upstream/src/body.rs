@@ -27,19 +27,17 @@ impl<S: Send + Sync> FromRequest<S> for Members {
                 "The body must be JSON, sent with the header Content-Type: application/json.",
             ));
         }
-        let bytes = axum::body::Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| {
-                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    Failure::new(
-                        StatusCode::PAYLOAD_TOO_LARGE,
-                        "body_too_large",
-                        format!("The body is longer than {BODY_BYTES_MAX} bytes."),
-                    )
-                } else {
-                    Failure::bad_request("incomplete_body", "The body could not be read to its end.")
-                }
-            })?;
+        let bytes = axum::body::Bytes::from_request(request, state).await.map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                Failure::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "body_too_large",
+                    format!("The body is longer than {BODY_BYTES_MAX} bytes."),
+                )
+            } else {
+                Failure::bad_request("incomplete_body", "The body could not be read to its end.")
+            }
+        })?;
         serde_json::from_slice(&bytes).map_err(|error| {
             if error.is_data() {
                 Failure::bad_request("invalid_body", "The body must be a JSON object.")
@@ -47,11 +45,7 @@ impl<S: Send + Sync> FromRequest<S> for Members {
                 // The position is enough to find the mistake, and quotes nothing.
                 Failure::bad_request(
                     "malformed_json",
-                    format!(
-                        "The body is not valid JSON: see line {}, column {}.",
-                        error.line(),
-                        error.column()
-                    ),
+                    format!("The body is not valid JSON: see line {}, column {}.", error.line(), error.column()),
                 )
             }
         })
@@ -88,26 +82,16 @@ impl Members {
             let Some(position) = names.iter().position(|known| *known == name) else {
                 return Err(Failure::bad_request(
                     "unknown_field",
-                    format!(
-                        "The field `{}` is not known. Known fields: {}.",
-                        shorten(&name),
-                        list(&names)
-                    ),
+                    format!("The field `{}` is not known. Known fields: {}.", shorten(&name), list(&names)),
                 ));
             };
             if values[position].replace(value).is_some() {
-                return Err(Failure::bad_request(
-                    "duplicate_field",
-                    format!("The field `{name}` is given twice."),
-                ));
+                return Err(Failure::bad_request("duplicate_field", format!("The field `{name}` is given twice.")));
             }
         }
         if let Some(position) = values.iter().position(Option::is_none) {
             let name = names[position];
-            return Err(Failure::bad_request(
-                "missing_field",
-                format!("The field `{name}` is required."),
-            ));
+            return Err(Failure::bad_request("missing_field", format!("The field `{name}` is required.")));
         }
         Ok(values.map(|value| value.expect("the line above returned if any was missing")))
     }
@@ -126,11 +110,7 @@ pub(crate) fn strings(field: &str, value: Value) -> Result<Vec<String>, Failure>
     let Value::Array(values) = value else {
         return Err(wrong_type(field, "a list of strings"));
     };
-    values
-        .into_iter()
-        .enumerate()
-        .map(|(index, value)| string(&format!("{field}[{index}]"), value))
-        .collect()
+    values.into_iter().enumerate().map(|(index, value)| string(&format!("{field}[{index}]"), value)).collect()
 }
 
 /// A name out of a request, cut so that an error stays readable.
@@ -144,11 +124,7 @@ pub(crate) fn shorten(name: &str) -> String {
 
 /// `a`, `b`: names as a sentence lists them.
 pub(crate) fn list(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn wrong_type(field: &str, expected: &str) -> Failure {
@@ -161,14 +137,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     let (Some(value), None) = (declared.next(), declared.next()) else {
         return false;
     };
-    let essence = value
-        .to_str()
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence
         .strip_prefix("application/")
         .is_some_and(|subtype| subtype == "json" || (subtype.len() > "+json".len() && subtype.ends_with("+json")))

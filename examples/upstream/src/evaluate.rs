@@ -46,21 +46,9 @@ pub(crate) async fn evaluate(members: Members) -> Result<Response, Failure> {
     // `pii` is the only check, so a valid list is that check.
     let findings = pii::find(&content)
         .into_iter()
-        .map(|found| Finding {
-            check: "pii",
-            r#type: found.kind.name(),
-            start: found.start,
-            end: found.end,
-        })
+        .map(|found| Finding { check: "pii", r#type: found.kind.name(), start: found.start, end: found.end })
         .collect();
-    Ok(success(
-        StatusCode::OK,
-        Evaluation {
-            findings,
-            checked: checks,
-            characters,
-        },
-    ))
+    Ok(success(StatusCode::OK, Evaluation { findings, checked: checks, characters }))
 }
 
 /// Refuses an empty list and a repeated check: both are mistakes, and an answer would hide them.
@@ -75,19 +63,13 @@ fn known_checks(checks: Vec<String>) -> Result<Vec<String>, Failure> {
     if let Some(unknown) = checks.iter().find(|check| !CHECKS.contains(&check.as_str())) {
         return Err(Failure::bad_request(
             "unknown_check",
-            format!(
-                "The check `{}` is not known. Known checks: {known}.",
-                body::shorten(unknown)
-            ),
+            format!("The check `{}` is not known. Known checks: {known}.", body::shorten(unknown)),
         ));
     }
     // Known checks are few, so past the first repetition there is nothing more to look at.
     for (index, check) in checks.iter().enumerate() {
         if checks[..index].contains(check) {
-            return Err(Failure::bad_request(
-                "duplicate_check",
-                format!("The check `{check}` is named twice."),
-            ));
+            return Err(Failure::bad_request("duplicate_check", format!("The check `{check}` is named twice.")));
         }
     }
     Ok(checks)

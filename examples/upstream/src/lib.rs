@@ -48,10 +48,7 @@ pub struct Caller {
 /// [`not_found`] as the fallback.
 pub fn router() -> Router {
     Router::new()
-        .route(
-            "/api/v1/evaluate",
-            post(evaluate::evaluate).fallback(method_not_allowed),
-        )
+        .route("/api/v1/evaluate", post(evaluate::evaluate).fallback(method_not_allowed))
         .route("/api/v1/evaluate/", any(not_found))
         .route("/api/v1/evaluate/{*rest}", any(not_found))
         .route("/v1/users", post(users::create).fallback(method_not_allowed))

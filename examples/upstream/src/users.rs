@@ -51,16 +51,9 @@ struct Owned {
 impl Users {
     /// No users but the one of the documented example.
     pub(crate) fn seeded() -> Self {
-        let example = User {
-            id: "usr_123".to_owned(),
-            name: "Ada Lovelace".to_owned(),
-            email: "ada@example.com".to_owned(),
-        };
-        Self(Arc::new(Mutex::new(Store {
-            example,
-            by_id: HashMap::new(),
-            issued: 0,
-        })))
+        let example =
+            User { id: "usr_123".to_owned(), name: "Ada Lovelace".to_owned(), email: "ada@example.com".to_owned() };
+        Self(Arc::new(Mutex::new(Store { example, by_id: HashMap::new(), issued: 0 })))
     }
 
     fn find(&self, caller: &Caller, id: &str) -> Option<User> {
@@ -80,16 +73,9 @@ impl Users {
                 return None;
             }
             store.issued += 1;
-            let user = User {
-                id: format!("usr_{:010}", store.issued),
-                name,
-                email,
-            };
+            let user = User { id: format!("usr_{:010}", store.issued), name, email };
             if caller.live {
-                let owned = Owned {
-                    organization: caller.organization.clone(),
-                    user: user.clone(),
-                };
+                let owned = Owned { organization: caller.organization.clone(), user: user.clone() };
                 store.by_id.insert(user.id.clone(), owned);
             }
             Some(user)
@@ -109,13 +95,8 @@ pub(crate) async fn show(
 ) -> Result<Response, Failure> {
     // A path that cannot be decoded names no user either.
     let user = id.ok().and_then(|Path(id)| users.find(&caller, &id));
-    user.map(|user| success(StatusCode::OK, user)).ok_or_else(|| {
-        Failure::new(
-            StatusCode::NOT_FOUND,
-            "user_not_found",
-            "There is no user with this id.",
-        )
-    })
+    user.map(|user| success(StatusCode::OK, user))
+        .ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "user_not_found", "There is no user with this id."))
 }
 
 pub(crate) async fn create(
@@ -138,16 +119,13 @@ pub(crate) async fn create(
             "The field `email` must be one e-mail address, such as ada@example.com.",
         ));
     }
-    users
-        .create(&caller, name, email)
-        .map(|user| success(StatusCode::CREATED, user))
-        .ok_or_else(|| {
-            Failure::new(
-                StatusCode::INSUFFICIENT_STORAGE,
-                "store_full",
-                format!("This sample keeps at most {USERS_MAX} users, and has them. They go when it is restarted."),
-            )
-        })
+    users.create(&caller, name, email).map(|user| success(StatusCode::CREATED, user)).ok_or_else(|| {
+        Failure::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "store_full",
+            format!("This sample keeps at most {USERS_MAX} users, and has them. They go when it is restarted."),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -155,10 +133,7 @@ mod tests {
     use super::*;
 
     fn caller(organization: &str, live: bool) -> Caller {
-        Caller {
-            organization: organization.to_owned(),
-            live,
-        }
+        Caller { organization: organization.to_owned(), live }
     }
 
     #[test]
@@ -166,35 +141,19 @@ mod tests {
         let users = Users::seeded();
         let live = caller("org_a", true);
         for _ in 0..USERS_MAX {
-            assert!(
-                users
-                    .create(&live, "A".to_owned(), "a@example.com".to_owned())
-                    .is_some()
-            );
+            assert!(users.create(&live, "A".to_owned(), "a@example.com".to_owned()).is_some());
         }
-        assert!(
-            users
-                .create(&live, "A".to_owned(), "a@example.com".to_owned())
-                .is_none()
-        );
-        assert!(
-            users
-                .create(&caller("org_b", true), "B".to_owned(), "b@example.com".to_owned())
-                .is_none()
-        );
+        assert!(users.create(&live, "A".to_owned(), "a@example.com".to_owned()).is_none());
+        assert!(users.create(&caller("org_b", true), "B".to_owned(), "b@example.com".to_owned()).is_none());
         assert_eq!(users.with(|store| store.by_id.len()), USERS_MAX);
     }
 
     #[test]
     fn a_test_key_adds_nothing_and_its_id_is_never_reused() {
         let users = Users::seeded();
-        let made = users
-            .create(&caller("org_a", false), "A".to_owned(), "a@example.com".to_owned())
-            .unwrap();
+        let made = users.create(&caller("org_a", false), "A".to_owned(), "a@example.com".to_owned()).unwrap();
         assert_eq!(users.with(|store| store.by_id.len()), 0);
-        let kept = users
-            .create(&caller("org_a", true), "A".to_owned(), "a@example.com".to_owned())
-            .unwrap();
+        let kept = users.create(&caller("org_a", true), "A".to_owned(), "a@example.com".to_owned()).unwrap();
         assert_ne!(made.id, kept.id);
         assert!(users.find(&caller("org_a", true), &made.id).is_none());
         assert!(users.find(&caller("org_a", true), &kept.id).is_some());

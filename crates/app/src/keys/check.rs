@@ -16,10 +16,7 @@ use crate::AppError;
 pub(super) fn scopes(scopes: &Scopes, kind: Kind, api: &Api) -> Result<(), AppError> {
     let Scopes::Named(names) = scopes else {
         return if kind == Kind::Restricted {
-            Err(AppError::invalid(
-                "scopes",
-                "a restricted key names its scopes; \"*\" is for secret keys",
-            ))
+            Err(AppError::invalid("scopes", "a restricted key names its scopes; \"*\" is for secret keys"))
         } else {
             Ok(())
         };
@@ -27,11 +24,7 @@ pub(super) fn scopes(scopes: &Scopes, kind: Kind, api: &Api) -> Result<(), AppEr
     let known = api.definition.scopes();
     for name in names {
         if !known.iter().any(|scope| scope.name == *name) {
-            let known = known
-                .iter()
-                .map(|scope| scope.name.as_str())
-                .collect::<Vec<_>>()
-                .join(", ");
+            let known = known.iter().map(|scope| scope.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(AppError::invalid(
                 "scopes",
                 format!("{:?} is not a scope of this API; there are {known}", name.as_str()),
@@ -63,10 +56,7 @@ pub(super) fn restrictions(restrictions: &Restrictions, allow_any_ip: bool, api:
 fn list<R: PartialEq + std::fmt::Display>(field: &str, rules: Option<&[R]>) -> Result<(), AppError> {
     let rules = rules.unwrap_or_default();
     if rules.len() > limits::RULES_PER_RESTRICTION_MAX {
-        return Err(AppError::invalid(
-            field,
-            format!("has more than {} rules", limits::RULES_PER_RESTRICTION_MAX),
-        ));
+        return Err(AppError::invalid(field, format!("has more than {} rules", limits::RULES_PER_RESTRICTION_MAX)));
     }
     for (position, rule) in rules.iter().enumerate() {
         if rules[..position].contains(rule) {
@@ -134,10 +124,9 @@ pub(super) fn expiry(
         };
     };
     match (expires_at, created_at.plus_seconds(longest)) {
-        (None, _) => Err(AppError::invalid(
-            field,
-            format!("keys of this kind expire, after at most {longest} seconds"),
-        )),
+        (None, _) => {
+            Err(AppError::invalid(field, format!("keys of this kind expire, after at most {longest} seconds")))
+        }
         (Some(at), Some(limit)) if at > limit => Err(AppError::invalid(field, too_long(longest))),
         _ => Ok(()),
     }

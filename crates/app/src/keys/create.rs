@@ -109,32 +109,18 @@ impl App {
             rotated_at: None,
         };
         check::scopes(&key.scopes, key.kind, &api)?;
-        check::restrictions(
-            &key.restrictions,
-            input.allow_any_ip || limiter.is_some_and(allows_any_ip),
-            &api,
-        )?;
+        check::restrictions(&key.restrictions, input.allow_any_ip || limiter.is_some_and(allows_any_ip), &api)?;
         check::not_contradictory(&key, &api)?;
         acting.must_outrank(&key)?;
         if let Some(parent) = &parent
             && !key.is_within(parent)
         {
-            return Err(AppError::forbidden(
-                "An ephemeral key cannot have more access than the key it is made with.",
-            ));
+            return Err(AppError::forbidden("An ephemeral key cannot have more access than the key it is made with."));
         }
         keys::create(&mut tx, &key).await?;
         tx.publish(Change::Key(Box::new(key.clone())));
         let revision = self.commit(tx).await?;
-        Ok(Issued {
-            row: KeyRow {
-                key,
-                last_used: None,
-                revision,
-            },
-            secret,
-            revision,
-        })
+        Ok(Issued { row: KeyRow { key, last_used: None, revision }, secret, revision })
     }
 }
 
@@ -142,15 +128,11 @@ async fn find_place(tx: &mut Tx, acting: &Acting, place: KeyPlace) -> Result<(Or
     let (organization, api) = match acting {
         Acting::Key { key, .. } => (key.organization, key.api.clone()),
         Acting::Operator => {
-            let organization = place
-                .organization
-                .ok_or(AppError::invalid("organization", "is missing"))?;
+            let organization = place.organization.ok_or(AppError::invalid("organization", "is missing"))?;
             (organization, place.api.ok_or(AppError::invalid("api", "is missing"))?)
         }
     };
-    organizations::find(tx.connection(), organization)
-        .await?
-        .ok_or(AppError::NotFound { what: "organization" })?;
+    organizations::find(tx.connection(), organization).await?.ok_or(AppError::NotFound { what: "organization" })?;
     Ok((organization, find_api(tx.connection(), &api).await?))
 }
 
@@ -158,18 +140,14 @@ fn choose_format<'a>(api: &'a Api, acting: &Acting, input: &CreateKey) -> Result
     let mut environment = input.environment;
     if let Acting::Key { key, .. } = acting {
         if key.kind == Kind::Ephemeral {
-            return Err(AppError::forbidden(
-                "An ephemeral key cannot create keys. Use a secret or restricted key.",
-            ));
+            return Err(AppError::forbidden("An ephemeral key cannot create keys. Use a secret or restricted key."));
         }
         // Keys made with a test key are test keys unless the caller says otherwise, which is refused below.
         if input.prefix.is_none() && environment.is_none() {
             environment = Some(key.environment);
         }
     }
-    let format = api
-        .definition
-        .choose_format(input.prefix.as_deref(), input.kind, environment);
+    let format = api.definition.choose_format(input.prefix.as_deref(), input.kind, environment);
     let Some(format) = format else {
         let offered = api
             .definition
@@ -182,10 +160,7 @@ fn choose_format<'a>(api: &'a Api, acting: &Acting, input: &CreateKey) -> Result
             (None, None) => "environment",
         };
         let offered = offered.collect::<Vec<_>>().join(", ");
-        return Err(AppError::invalid(
-            field,
-            format!("this API has no such keys; it has {offered}"),
-        ));
+        return Err(AppError::invalid(field, format!("this API has no such keys; it has {offered}")));
     };
     if let Acting::Key { key, .. } = acting
         && format.environment > key.environment
@@ -213,17 +188,11 @@ async fn find_parent(
     }
     let parent = match (acting, input.parent_id) {
         (Acting::Key { .. }, Some(_)) => {
-            return Err(AppError::invalid(
-                "parent_id",
-                "is the key that makes the request; leave it out",
-            ));
+            return Err(AppError::invalid("parent_id", "is the key that makes the request; leave it out"));
         }
         (Acting::Key { key, .. }, None) => (**key).clone(),
         (Acting::Operator, None) => {
-            return Err(AppError::invalid(
-                "parent_id",
-                "is missing: an ephemeral key is made with another key",
-            ));
+            return Err(AppError::invalid("parent_id", "is missing: an ephemeral key is made with another key"));
         }
         (Acting::Operator, Some(id)) => find_visible(tx.connection(), acting, id).await?.key,
     };
@@ -231,16 +200,11 @@ async fn find_parent(
         return Err(AppError::NotFound { what: "API key" });
     }
     if parent.kind == Kind::Ephemeral {
-        return Err(AppError::invalid(
-            "parent_id",
-            "is an ephemeral key, which cannot have keys of its own",
-        ));
+        return Err(AppError::invalid("parent_id", "is an ephemeral key, which cannot have keys of its own"));
     }
     must_not_be_final(&parent, now)?;
     if parent.disabled {
-        return Err(AppError::conflict(
-            "The key that the ephemeral key is made with is disabled.",
-        ));
+        return Err(AppError::conflict("The key that the ephemeral key is made with is disabled."));
     }
     Ok(Some(parent))
 }
@@ -251,10 +215,7 @@ fn choose_scopes(scopes: Option<Scopes>, kind: Kind, parent: Option<&Key>) -> Re
         (None, _, Some(parent)) => Ok(parent.scopes.clone()),
         // A secret key is full access by its kind.
         (None, Kind::Secret, None) => Ok(Scopes::Full),
-        (None, _, None) => Err(AppError::invalid(
-            "scopes",
-            "is missing: this kind of key names its scopes",
-        )),
+        (None, _, None) => Err(AppError::invalid("scopes", "is missing: this kind of key names its scopes")),
     }
 }
 
@@ -270,11 +231,7 @@ fn inherit(asked: Restrictions, limiter: Option<&Key>) -> Restrictions {
 }
 
 fn allows_any_ip(key: &Key) -> bool {
-    key.restrictions
-        .ip
-        .iter()
-        .flatten()
-        .any(claviger_domain::address::IpRule::is_any)
+    key.restrictions.ip.iter().flatten().any(claviger_domain::address::IpRule::is_any)
 }
 
 fn choose_expiry(
@@ -292,10 +249,7 @@ fn choose_expiry(
             }
             let longest = format.ttl_seconds_max().unwrap_or(limits::TTL_SECONDS_MAX);
             let at = (seconds <= longest).then(|| now.plus_seconds(seconds)).flatten();
-            (
-                "ttl_seconds",
-                Some(at.ok_or_else(|| AppError::invalid("ttl_seconds", check::too_long(longest)))?),
-            )
+            ("ttl_seconds", Some(at.ok_or_else(|| AppError::invalid("ttl_seconds", check::too_long(longest)))?))
         }
         None => {
             let fallback = (format.kind == Kind::Ephemeral).then_some(3600);

@@ -57,21 +57,15 @@ impl App {
         check::restrictions(&key.restrictions, allow_any_ip, &api)?;
         check::not_contradictory(&key, &api)?;
         if expiry_changes {
-            let format = api
-                .definition
-                .formats()
-                .iter()
-                .chain(&api.retired_formats)
-                .find(|format| format.prefix == key.prefix);
+            let format =
+                api.definition.formats().iter().chain(&api.retired_formats).find(|format| format.prefix == key.prefix);
             check::expiry("expires_at", key.expires_at, format, key.created_at, now)?;
         }
         acting.must_outrank(&key)?;
         if let Some(parent) = find_parent(tx.connection(), &key).await?
             && !key.is_within(&parent)
         {
-            return Err(AppError::forbidden(
-                "An ephemeral key cannot have more access than the key it was made with.",
-            ));
+            return Err(AppError::forbidden("An ephemeral key cannot have more access than the key it was made with."));
         }
         self.put_edited(tx, row, key).await
     }
@@ -107,10 +101,7 @@ impl App {
         let mut tx = self.store.begin().await?;
         let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, now).await?;
         must_not_be_final(&row.key, now)?;
-        let key = Key {
-            disabled,
-            ..row.key.clone()
-        };
+        let key = Key { disabled, ..row.key.clone() };
         self.put_edited(tx, row, key).await
     }
 
@@ -138,18 +129,11 @@ impl App {
     async fn put_edited(&self, mut tx: Tx, row: KeyRow, key: Key) -> Result<Mutated<KeyRow>, AppError> {
         if key == row.key {
             let revision = row.revision;
-            return Ok(Mutated {
-                value: self.ledger.with_last_used(row),
-                revision,
-            });
+            return Ok(Mutated { value: self.ledger.with_last_used(row), revision });
         }
         put_key(&mut tx, &key).await?;
         let revision = self.commit(tx).await?;
-        let value = self.ledger.with_last_used(KeyRow {
-            key,
-            last_used: row.last_used,
-            revision,
-        });
+        let value = self.ledger.with_last_used(KeyRow { key, last_used: row.last_used, revision });
         Ok(Mutated { value, revision })
     }
 }
@@ -188,10 +172,7 @@ fn check_reason(reason: &str) -> Result<(), AppError> {
         return Err(AppError::invalid("reason", "must not be empty"));
     }
     if reason.chars().count() > limits::REASON_CHARS_MAX {
-        return Err(AppError::invalid(
-            "reason",
-            format!("is longer than {} characters", limits::REASON_CHARS_MAX),
-        ));
+        return Err(AppError::invalid("reason", format!("is longer than {} characters", limits::REASON_CHARS_MAX)));
     }
     if reason.chars().any(is_deceptive) {
         return Err(AppError::invalid("reason", "must not contain control characters"));

@@ -54,25 +54,15 @@ impl App {
         if let Acting::Key { key, .. } = actor.look_up(&mut reader, Need::ReadKeys, now).await? {
             filter.organization = Some(key.organization);
             filter.api = Some(key.api.clone());
-            if filter
-                .environment
-                .is_some_and(|environment| environment > key.environment)
-            {
-                return Ok(Page {
-                    rows: Vec::new(),
-                    more: false,
-                });
+            if filter.environment.is_some_and(|environment| environment > key.environment) {
+                return Ok(Page { rows: Vec::new(), more: false });
             }
             if key.environment == claviger_domain::key::Environment::Test {
                 filter.environment = Some(key.environment);
             }
         }
         let page = keys::list(&mut reader, &filter, now, page).await?;
-        let rows = page
-            .rows
-            .into_iter()
-            .map(|row| self.ledger.with_last_used(row))
-            .collect();
+        let rows = page.rows.into_iter().map(|row| self.ledger.with_last_used(row)).collect();
         Ok(Page { rows, more: page.more })
     }
 }
@@ -104,19 +94,13 @@ async fn find_for_mutation(
 fn must_not_be_final(key: &Key, now: Timestamp) -> Result<(), AppError> {
     match key.state(now) {
         State::Active | State::Disabled => Ok(()),
-        State::Expired => Err(AppError::conflict(
-            "An expired API key cannot be changed. Create a new one.",
-        )),
-        State::Revoked => Err(AppError::conflict(
-            "A revoked API key cannot be changed. Create a new one.",
-        )),
+        State::Expired => Err(AppError::conflict("An expired API key cannot be changed. Create a new one.")),
+        State::Revoked => Err(AppError::conflict("A revoked API key cannot be changed. Create a new one.")),
     }
 }
 
 async fn find_api(connection: &mut Connection, name: &ApiName) -> Result<Api, AppError> {
-    apis::find(connection, name)
-        .await?
-        .ok_or(AppError::NotFound { what: "API" })
+    apis::find(connection, name).await?.ok_or(AppError::NotFound { what: "API" })
 }
 
 /// The key that an ephemeral key was or will be made with.
@@ -124,9 +108,7 @@ async fn find_parent(connection: &mut Connection, key: &Key) -> Result<Option<Ke
     let Some(parent_id) = key.parent_id else {
         return Ok(None);
     };
-    let parent = keys::find(connection, parent_id)
-        .await?
-        .ok_or(AppError::Denied(Denial::Revoked))?;
+    let parent = keys::find(connection, parent_id).await?.ok_or(AppError::Denied(Denial::Revoked))?;
     Ok(Some(parent.key))
 }
 

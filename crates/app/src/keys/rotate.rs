@@ -45,28 +45,15 @@ impl App {
         key.rotated_at = Some(now);
         put_key(&mut tx, &key).await?;
         let revision = self.commit(tx).await?;
-        let row = self.ledger.with_last_used(KeyRow {
-            key,
-            last_used: row.last_used,
-            revision,
-        });
+        let row = self.ledger.with_last_used(KeyRow { key, last_used: row.last_used, revision });
         Ok(Issued { row, secret, revision })
     }
 }
 
 /// The format of the new secret: the key's own, or the one that took its place when it was retired.
 fn format_for<'a>(api: &'a Api, key: &Key) -> Result<&'a KeyFormat, AppError> {
-    let own = api
-        .definition
-        .choose_format(Some(&key.prefix), Some(key.kind), Some(key.environment));
-    own.or_else(|| {
-        api.definition
-            .choose_format(None, Some(key.kind), Some(key.environment))
-    })
-    .ok_or_else(|| {
-        AppError::conflict(format!(
-            "This API issues no {} {} keys any more.",
-            key.environment, key.kind
-        ))
+    let own = api.definition.choose_format(Some(&key.prefix), Some(key.kind), Some(key.environment));
+    own.or_else(|| api.definition.choose_format(None, Some(key.kind), Some(key.environment))).ok_or_else(|| {
+        AppError::conflict(format!("This API issues no {} {} keys any more.", key.environment, key.kind))
     })
 }

@@ -84,10 +84,7 @@ impl ListArgs {
             ("api", self.api.as_ref().map(ToString::to_string)),
             ("state", self.state.map(|state| state.to_string())),
             ("kind", self.kind.map(|kind| kind.to_string())),
-            (
-                "environment",
-                self.environment.map(|environment| environment.to_string()),
-            ),
+            ("environment", self.environment.map(|environment| environment.to_string())),
             ("parent_id", self.parent.map(|id| id.to_string())),
             ("limit", self.page.limit.map(|limit| limit.to_string())),
             ("cursor", self.page.cursor.clone()),
@@ -163,11 +160,7 @@ impl CreateArgs {
         insert(&mut restrictions, "ip", listed(&self.ip));
         insert(&mut restrictions, "referrer", listed(&self.referrer));
         insert(&mut restrictions, "endpoint", listed(&self.endpoint));
-        insert(
-            &mut body,
-            "restrictions",
-            (!restrictions.is_empty()).then_some(restrictions),
-        );
+        insert(&mut body, "restrictions", (!restrictions.is_empty()).then_some(restrictions));
         insert(&mut body, "allow_any_ip", self.allow_any_ip.then_some(true));
         insert(&mut body, "expires_at", self.expires_at);
         insert(&mut body, "ttl_seconds", self.ttl);
@@ -230,11 +223,7 @@ impl UpdateArgs {
         insert_or_lift(&mut restrictions, "ip", listed(&self.ip), self.no_ip);
         insert_or_lift(&mut restrictions, "referrer", listed(&self.referrer), self.no_referrer);
         insert_or_lift(&mut restrictions, "endpoint", listed(&self.endpoint), self.no_endpoint);
-        insert(
-            &mut body,
-            "restrictions",
-            (!restrictions.is_empty()).then_some(restrictions),
-        );
+        insert(&mut body, "restrictions", (!restrictions.is_empty()).then_some(restrictions));
         insert(&mut body, "allow_any_ip", self.allow_any_ip.then_some(true));
         insert_or_lift(&mut body, "expires_at", self.expires_at, self.no_expiry);
         insert(&mut body, "metadata", self.metadata.as_ref());
@@ -295,9 +284,7 @@ mod tests {
 
     fn keys(arguments: &[&str]) -> KeysCommand {
         let line = ["claviger", "keys"].iter().chain(arguments);
-        let Command::Keys(args) = Cli::try_parse_from(line).unwrap().command else {
-            panic!("keys")
-        };
+        let Command::Keys(args) = Cli::try_parse_from(line).unwrap().command else { panic!("keys") };
         args.command
     }
 
@@ -377,11 +364,7 @@ mod tests {
         let KeysCommand::List(list) = keys(&["list", "--org", ORG, "--state", "active", "--limit", "5"]) else {
             panic!("list")
         };
-        let named: Vec<_> = list
-            .query()
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect();
+        let named: Vec<_> = list.query().into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let expected = [("organization", ORG), ("state", "active"), ("limit", "5")];
         assert_eq!(named, expected.map(|(name, value)| (name, value.to_owned())));
     }

@@ -51,9 +51,7 @@ fn seconds(text: &str, least: i64, most: i64) -> Result<i64, String> {
         _ => return Err(EXAMPLES.to_owned()),
     };
     let count: i64 = digits.parse().map_err(|_| EXAMPLES.to_owned())?;
-    let total = count
-        .checked_mul(unit_seconds)
-        .filter(|total| (least..=most).contains(total));
+    let total = count.checked_mul(unit_seconds).filter(|total| (least..=most).contains(total));
     total.ok_or_else(|| match most / (24 * 3600) {
         days if least == 0 => format!("expected at most {days}d"),
         days => format!("expected from {least}s to {days}d"),
@@ -63,9 +61,7 @@ fn seconds(text: &str, least: i64, most: i64) -> Result<i64, String> {
 /// An RFC 3339 time, or a date, which means its first instant in UTC.
 pub(crate) fn timestamp(text: &str) -> Result<Timestamp, String> {
     let midnight = || format!("{text}T00:00:00Z").parse();
-    text.parse()
-        .or_else(|_| midnight())
-        .map_err(|_| "expected 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
+    text.parse().or_else(|_| midnight()).map_err(|_| "expected 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
 }
 
 /// A JSON object.
@@ -88,30 +84,11 @@ mod tests {
 
     #[test]
     fn durations_are_read() {
-        let cases = [
-            ("90d", 7_776_000),
-            ("12h", 43_200),
-            ("30m", 1800),
-            ("45s", 45),
-            ("3600", 3600),
-        ];
+        let cases = [("90d", 7_776_000), ("12h", 43_200), ("30m", 1800), ("45s", 45), ("3600", 3600)];
         for (text, expected) in cases {
             assert_eq!(ttl_seconds(text), Ok(expected), "{text}");
         }
-        for text in [
-            "",
-            "d",
-            "1w",
-            "1.5h",
-            "-1h",
-            "1h30m",
-            " 1h",
-            "0",
-            "0d",
-            "9999999999999999999d",
-            "3661d",
-            "1é",
-        ] {
+        for text in ["", "d", "1w", "1.5h", "-1h", "1h30m", " 1h", "0", "0d", "9999999999999999999d", "3661d", "1é"] {
             assert!(ttl_seconds(text).is_err(), "{text}");
         }
         assert_eq!(overlap_seconds("0"), Ok(0));
@@ -121,10 +98,7 @@ mod tests {
     #[test]
     fn dates_are_midnight_in_utc() {
         assert_eq!(timestamp("2027-01-31").unwrap().to_string(), "2027-01-31T00:00:00Z");
-        assert_eq!(
-            timestamp("2027-01-31T12:00:00+01:00").unwrap().to_string(),
-            "2027-01-31T11:00:00Z"
-        );
+        assert_eq!(timestamp("2027-01-31T12:00:00+01:00").unwrap().to_string(), "2027-01-31T11:00:00Z");
         assert!(timestamp("tomorrow").is_err());
     }
 

@@ -50,11 +50,7 @@ fn table(answer: &Value) -> String {
 }
 
 fn members<'v>(array: &'v Value, name: &'static str) -> impl Iterator<Item = String> + 'v {
-    array
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(move |element| text(element, name))
+    array.as_array().into_iter().flatten().map(move |element| text(element, name))
 }
 
 fn details(api: &Value) -> String {
@@ -72,9 +68,7 @@ fn details(api: &Value) -> String {
         Column::Whole(""),
     ]);
     for format in api["formats"].as_array().into_iter().flatten() {
-        let checksum = format["checksum"]
-            .as_str()
-            .map_or(String::new(), |name| format!(" with {name}"));
+        let checksum = format["checksum"].as_str().map_or(String::new(), |name| format!(" with {name}"));
         formats.row([
             text(format, "prefix"),
             text(format, "kind"),
@@ -89,16 +83,7 @@ fn details(api: &Value) -> String {
     }
     let mut endpoints = Table::new(&[Column::Whole("ENDPOINT"), Column::Whole("SCOPE"), Column::Whole("ENV")]);
     for endpoint in api["endpoints"].as_array().into_iter().flatten() {
-        endpoints.row([
-            text(endpoint, "endpoint"),
-            text(endpoint, "scope"),
-            text(endpoint, "environment"),
-        ]);
+        endpoints.row([text(endpoint, "endpoint"), text(endpoint, "scope"), text(endpoint, "environment")]);
     }
-    format!(
-        "{head}\n\n{}\n\n{}\n\n{}",
-        formats.lines(),
-        scopes.lines(),
-        endpoints.lines()
-    )
+    format!("{head}\n\n{}\n\n{}\n\n{}", formats.lines(), scopes.lines(), endpoints.lines())
 }

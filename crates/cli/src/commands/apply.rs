@@ -24,11 +24,7 @@ pub(super) async fn run(session: &Session, args: &ApplyArgs) -> Result<(), Failu
         }
         answers.push(answer);
     }
-    if session.json {
-        output::print_json(&json!({"data": answers}))
-    } else {
-        Ok(())
-    }
+    if session.json { output::print_json(&json!({"data": answers})) } else { Ok(()) }
 }
 
 /// With JSON, nothing has been printed yet of what went well before.
@@ -38,10 +34,7 @@ fn stopped(failure: Failure, name: &ApiName, done: &[Value], json: bool) -> Fail
         return failure;
     }
     let names: Vec<_> = done.iter().map(|answer| output::text(answer, "name")).collect();
-    failure.next(format!(
-        "correct it and apply again; {} went well before",
-        names.join(", ")
-    ))
+    failure.next(format!("correct it and apply again; {} went well before", names.join(", ")))
 }
 
 fn read_all(files: &[PathBuf]) -> Result<Vec<(String, Definition)>, Failure> {
@@ -53,32 +46,21 @@ fn read_all(files: &[PathBuf]) -> Result<Vec<(String, Definition)>, Failure> {
             Ok(definition) => definitions.push((text, definition)),
             Err(errors) => {
                 mistakes.push(format!("{}:", file.display()));
-                mistakes.extend(
-                    errors
-                        .0
-                        .iter()
-                        .flat_map(|error| error.lines())
-                        .map(|line| format!("  {line}")),
-                );
+                mistakes.extend(errors.0.iter().flat_map(|error| error.lines()).map(|line| format!("  {line}")));
             }
         }
     }
     if mistakes.is_empty() {
         return Ok(definitions);
     }
-    Err(Failure::new(format!(
-        "nothing was applied, because of what stands in\n{}",
-        mistakes.join("\n")
-    ))
-    .next("correct it and apply again"))
+    Err(Failure::new(format!("nothing was applied, because of what stands in\n{}", mistakes.join("\n")))
+        .next("correct it and apply again"))
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
     if file == Path::new("-") {
         let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .or_fail(|| "read a definition from standard input".to_owned())?;
+        std::io::stdin().read_to_string(&mut text).or_fail(|| "read a definition from standard input".to_owned())?;
         return Ok(text);
     }
     std::fs::read_to_string(file).or_fail(|| format!("read {}", file.display()))
@@ -86,12 +68,7 @@ fn read(file: &Path) -> Result<String, Failure> {
 
 fn differences(answer: &Value, dry_run: bool) -> String {
     let name = output::clean(&output::text(answer, "name"));
-    let lines: Vec<_> = answer["differences"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let lines: Vec<_> = answer["differences"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let created = answer["created"] == true;
     let outcome = match (lines.is_empty() && !created, created, dry_run) {
         (true, _, _) => "nothing to change".to_owned(),
@@ -115,16 +92,8 @@ mod tests {
     #[test]
     fn the_outcome_stands_before_its_lines() {
         let check = |answer: Value, dry_run, expected| assert_eq!(differences(&answer, dry_run), expected);
-        check(
-            json!({"name": "tork", "created": false, "differences": []}),
-            false,
-            "tork: nothing to change",
-        );
-        check(
-            json!({"name": "tork", "created": false, "differences": []}),
-            true,
-            "tork: nothing to change",
-        );
+        check(json!({"name": "tork", "created": false, "differences": []}), false, "tork: nothing to change");
+        check(json!({"name": "tork", "created": false, "differences": []}), true, "tork: nothing to change");
         check(
             json!({"name": "tork", "created": true, "differences": ["+ key tork_sk_"]}),
             false,

@@ -59,10 +59,7 @@ async fn update(session: &Session, args: &UpdateArgs) -> Result<(), Failure> {
             Failure::usage("no change was named").next("`claviger keys update --help` lists what can be changed")
         );
     }
-    let key = session
-        .server
-        .patch(&format!("{PATH}/{}", args.id), Value::Object(body))
-        .await?;
+    let key = session.server.patch(&format!("{PATH}/{}", args.id), Value::Object(body)).await?;
     session.show(&key, || details(session, &key))
 }
 
@@ -89,17 +86,13 @@ fn old_secret(session: &Session, key: &Value) -> String {
 
 async fn switch(session: &Session, id: KeyId, action: &str, done: &str) -> Result<(), Failure> {
     let key = session.server.post(&format!("{PATH}/{id}/{action}"), None).await?;
-    session.show(&key, || {
-        format!("{done} {id} ({}).", output::clean(&text(&key, "name")))
-    })
+    session.show(&key, || format!("{done} {id} ({}).", output::clean(&text(&key, "name"))))
 }
 
 async fn revoke(session: &Session, args: RevokeArgs) -> Result<(), Failure> {
     let path = format!("{PATH}/{}", args.id);
     let answer = session.server.delete(&path, &[("reason", args.reason)]).await?;
-    session.show(&answer, || {
-        format!("Revoked {}. No server accepts it any more.", args.id)
-    })
+    session.show(&answer, || format!("Revoked {}. No server accepts it any more.", args.id))
 }
 
 /// The keys of one organization, with what tells them apart. The API is one of them where there is more than one.
@@ -172,31 +165,13 @@ fn details(session: &Session, key: &Value) -> String {
     rows.extend(restricted);
     rows.extend([
         ("parent", text(key, "parent_id")),
-        (
-            "metadata",
-            metadata.map_or(String::new(), |_| key["metadata"].to_string()),
-        ),
-        (
-            "created",
-            format!("{} by {}", time("created_at", ""), text(key, "created_by")),
-        ),
+        ("metadata", metadata.map_or(String::new(), |_| key["metadata"].to_string())),
+        ("created", format!("{} by {}", time("created_at", ""), text(key, "created_by"))),
         ("expires", time("expires_at", "never")),
         ("last used", time("last_used", "never")),
         ("rotated", time("rotated_at", "")),
-        (
-            "old secret",
-            if key["overlap_ends_at"].is_string() {
-                old_secret(session, key)
-            } else {
-                String::new()
-            },
-        ),
-        (
-            "revision",
-            key["revision"]
-                .as_i64()
-                .map_or(String::new(), |revision| revision.to_string()),
-        ),
+        ("old secret", if key["overlap_ends_at"].is_string() { old_secret(session, key) } else { String::new() }),
+        ("revision", key["revision"].as_i64().map_or(String::new(), |revision| revision.to_string())),
     ]);
     output::fields(&rows)
 }
@@ -263,12 +238,7 @@ mod tests {
         };
         check("secret", "live", &["*"], "secret");
         check("secret", "test", &["*"], "secret, test");
-        check(
-            "restricted",
-            "live",
-            &["evaluate", "usage:read"],
-            "restricted: evaluate, usage:read",
-        );
+        check("restricted", "live", &["evaluate", "usage:read"], "restricted: evaluate, usage:read");
         check("restricted", "live", &[], "restricted: no scopes");
     }
 

@@ -21,17 +21,12 @@ pub(super) async fn run(session: &Session, command: OrgsCommand) -> Result<(), F
             session.show(&answer, || details(session, &answer))?;
             if !session.json {
                 let id = output::clean(&text(&answer, "id"));
-                output::note(&format!(
-                    "\nNext: claviger keys create --org {id} --api NAME --name NAME"
-                ));
+                output::note(&format!("\nNext: claviger keys create --org {id} --api NAME --name NAME"));
             }
             Ok(())
         }
         OrgsCommand::List(page) => {
-            let query = [
-                ("limit", page.limit.map(|limit| limit.to_string())),
-                ("cursor", page.cursor),
-            ];
+            let query = [("limit", page.limit.map(|limit| limit.to_string())), ("cursor", page.cursor)];
             let answer = session.server.get(PATH, &query).await?;
             session.show(&answer, || table(session, &answer))?;
             note_next_page(&answer, "claviger orgs list");
@@ -47,13 +42,8 @@ pub(super) async fn run(session: &Session, command: OrgsCommand) -> Result<(), F
 }
 
 async fn set_status(session: &Session, id: OrganizationId, status: &str, done: &str) -> Result<(), Failure> {
-    let answer = session
-        .server
-        .patch(&format!("{PATH}/{id}"), json!({"status": status}))
-        .await?;
-    session.show(&answer, || {
-        format!("{done} {id} ({}).", output::clean(&text(&answer, "name")))
-    })
+    let answer = session.server.patch(&format!("{PATH}/{id}"), json!({"status": status})).await?;
+    session.show(&answer, || format!("{done} {id} ({}).", output::clean(&text(&answer, "name"))))
 }
 
 fn table(session: &Session, answer: &Value) -> String {
@@ -61,12 +51,8 @@ fn table(session: &Session, answer: &Value) -> String {
     if rows.is_empty() {
         return "There are no organizations yet. Create one with: claviger orgs create NAME".to_owned();
     }
-    let mut table = Table::new(&[
-        Column::Whole("ID"),
-        Column::Prose("NAME"),
-        Column::Whole("STATUS"),
-        Column::Whole("CREATED"),
-    ]);
+    let mut table =
+        Table::new(&[Column::Whole("ID"), Column::Prose("NAME"), Column::Whole("STATUS"), Column::Whole("CREATED")]);
     for organization in rows {
         table.row([
             text(organization, "id"),

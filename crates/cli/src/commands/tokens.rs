@@ -60,12 +60,8 @@ fn table(session: &Session, sort: &Sort, answer: &Value) -> String {
     if rows.is_empty() {
         return sort.none_yet.to_owned();
     }
-    let mut table = Table::new(&[
-        Column::Whole("ID"),
-        Column::Prose("NAME"),
-        Column::Whole("CREATED"),
-        Column::Whole("REVOKED"),
-    ]);
+    let mut table =
+        Table::new(&[Column::Whole("ID"), Column::Prose("NAME"), Column::Whole("CREATED"), Column::Whole("REVOKED")]);
     for row in rows {
         table.row([
             text(row, "id"),

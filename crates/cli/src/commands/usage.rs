@@ -9,10 +9,7 @@ use crate::output::time::short_value;
 use crate::output::{self, Column, Table, text};
 
 pub(super) async fn run(session: &Session, args: &UsageArgs) -> Result<(), Failure> {
-    let query = [
-        ("organization", Some(args.org.to_string())),
-        ("api", Some(args.api.to_string())),
-    ];
+    let query = [("organization", Some(args.org.to_string())), ("api", Some(args.api.to_string()))];
     let answer = session.server.get("/admin/v1/usage", &query).await?;
     session.show(&answer, || report(session, &answer))
 }
@@ -24,22 +21,13 @@ fn report(session: &Session, answer: &Value) -> String {
     let number = |name: &str| counts[name].as_u64().unwrap_or_default();
     let head = output::fields(&[
         ("organization", text(counts, "id")),
-        (
-            "period",
-            format!("{} to {} (ends {end})", day("period_start"), day("period_end")),
-        ),
+        ("period", format!("{} to {} (ends {end})", day("period_start"), day("period_end"))),
         ("allowed", grouped(number("allowed"))),
         ("denied", grouped(number("denied"))),
         ("billable", grouped(number("billable"))),
     ]);
-    let parts = [
-        ("SCOPE", "by_scope"),
-        ("ENVIRONMENT", "by_environment"),
-        ("OUTCOME", "by_outcome"),
-    ];
-    let tables = parts
-        .into_iter()
-        .filter_map(|(title, name)| breakdown(title, &counts[name]));
+    let parts = [("SCOPE", "by_scope"), ("ENVIRONMENT", "by_environment"), ("OUTCOME", "by_outcome")];
+    let tables = parts.into_iter().filter_map(|(title, name)| breakdown(title, &counts[name]));
     std::iter::once(head).chain(tables).collect::<Vec<_>>().join("\n\n")
 }
 

@@ -17,11 +17,7 @@ pub(super) async fn run(session: &Session, args: VerifyArgs) -> Result<ExitCode,
     let question = question(&args)?;
     let answer = session.server.post(VERIFY_PATH, Some(question)).await?;
     session.show(&answer, || verdict(session, &args, &answer))?;
-    Ok(if answer["valid"] == true {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if answer["valid"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn question(args: &VerifyArgs) -> Result<Value, Failure> {
@@ -35,16 +31,9 @@ fn question(args: &VerifyArgs) -> Result<Value, Failure> {
         ("referrer", args.referrer.as_ref().map(|referrer| json!(referrer))),
         ("scopes", (!args.scopes.is_empty()).then(|| json!(args.scopes))),
         ("cost", args.cost.map(|cost| json!(cost))),
-        (
-            "at_least_revision",
-            args.at_least_revision.map(|revision| json!(revision)),
-        ),
+        ("at_least_revision", args.at_least_revision.map(|revision| json!(revision))),
     ];
-    question.extend(
-        optional
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
-    );
+    question.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     Ok(Value::Object(question))
 }
 
@@ -66,11 +55,7 @@ fn presented(key: &str) -> Result<String, Failure> {
 fn verdict(session: &Session, args: &VerifyArgs, answer: &Value) -> String {
     let call = format!("{} {}", args.method, args.path);
     let key = &answer["key"];
-    let facts = if key.is_object() {
-        key_rows(session, key)
-    } else {
-        Vec::new()
-    };
+    let facts = if key.is_object() { key_rows(session, key) } else { Vec::new() };
     let mut rows = if answer["valid"] == true {
         vec![("valid", format!("yes, {call} may pass"))]
     } else {

@@ -71,55 +71,25 @@ async fn planted(app: &App) -> Result<Deployment, AppError> {
         tork: plant_tork(Garden::new(app, tork, "Tork demo", &existing).await?).await?,
         toksta: plant_toksta(Garden::new(app, toksta, "Toksta demo", &existing).await?).await?,
         example: plant_example(Garden::new(app, example, "Example demo", &existing).await?).await?,
-        is_older: existing
-            .iter()
-            .any(|organization| organization.name == name("Tork demo")),
+        is_older: existing.iter().any(|organization| organization.name == name("Tork demo")),
     })
 }
 
 async fn plant_tork(garden: Garden<'_>) -> Result<Tork, AppError> {
-    let (secret_id, secret) = garden
-        .grow(
-            "Server",
-            Wish {
-                prefix: Some("tork_sk_"),
-                ..Wish::default()
-            },
-        )
-        .await?;
-    let restricted = Wish {
-        kind: Some(Kind::Restricted),
-        scopes: Some(&["evaluate"]),
-        ..Wish::default()
-    };
-    let ephemeral = Wish {
-        kind: Some(Kind::Ephemeral),
-        parent_id: Some(secret_id),
-        ..Wish::default()
-    };
+    let (secret_id, secret) = garden.grow("Server", Wish { prefix: Some("tork_sk_"), ..Wish::default() }).await?;
+    let restricted = Wish { kind: Some(Kind::Restricted), scopes: Some(&["evaluate"]), ..Wish::default() };
+    let ephemeral = Wish { kind: Some(Kind::Ephemeral), parent_id: Some(secret_id), ..Wish::default() };
     Ok(Tork {
         organization: garden.organization,
         secret,
         restricted: garden.grow("Integration that only evaluates", restricted).await?.1,
         ephemeral: garden.grow("Agent session", ephemeral).await?.1,
-        live: garden
-            .grow(
-                "Production Server",
-                Wish {
-                    prefix: Some("tork_live_"),
-                    ..Wish::default()
-                },
-            )
-            .await?
-            .1,
+        live: garden.grow("Production Server", Wish { prefix: Some("tork_live_"), ..Wish::default() }).await?.1,
     })
 }
 
 async fn plant_toksta(garden: Garden<'_>) -> Result<Toksta, AppError> {
-    let scoped = Wish {
-        scopes: Some(&["usage:read"]),
-        ..Wish::default()
-    };
+    let scoped = Wish { scopes: Some(&["usage:read"]), ..Wish::default() };
     Ok(Toksta {
         organization: garden.organization,
         live: garden.grow("Backend", Wish::default()).await?.1,
@@ -128,10 +98,7 @@ async fn plant_toksta(garden: Garden<'_>) -> Result<Toksta, AppError> {
 }
 
 async fn plant_example(garden: Garden<'_>) -> Result<Example, AppError> {
-    let of = |environment| Wish {
-        environment: Some(environment),
-        ..Wish::default()
-    };
+    let of = |environment| Wish { environment: Some(environment), ..Wish::default() };
     Ok(Example {
         organization: garden.organization,
         test: garden.grow("Development Key", of(Environment::Test)).await?.1,
@@ -168,10 +135,7 @@ impl<'a> Garden<'a> {
     }
 
     async fn grow(&self, title: &str, wish: Wish) -> Result<(KeyId, String), AppError> {
-        let place = KeyPlace {
-            organization: Some(self.organization),
-            api: Some(self.api.clone()),
-        };
+        let place = KeyPlace { organization: Some(self.organization), api: Some(self.api.clone()) };
         let scopes = wish.scopes.map(|names| {
             let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
             Scopes::try_from(names).expect("the demo's scopes are scopes")
@@ -204,12 +168,7 @@ async fn list_organizations(app: &App) -> Result<Vec<Organization>, AppError> {
     let mut all = Vec::new();
     loop {
         let after = all.last().map(|organization: &Organization| organization.id);
-        let page = app
-            .list_organizations(PageRequest {
-                after,
-                limit: limits::PAGE_ROWS_MAX,
-            })
-            .await?;
+        let page = app.list_organizations(PageRequest { after, limit: limits::PAGE_ROWS_MAX }).await?;
         all.extend(page.rows);
         if !page.more {
             return Ok(all);
@@ -235,10 +194,7 @@ mod tests {
         let definitions = [TORK, TOKSTA, EXAMPLE].map(|text| Definition::parse(text).unwrap());
         for definition in &definitions {
             for other in definitions.iter().filter(|other| other.name() != definition.name()) {
-                let other = Api {
-                    definition: other.clone(),
-                    retired_formats: Vec::new(),
-                };
+                let other = Api { definition: other.clone(), retired_formats: Vec::new() };
                 assert_eq!(definition.conflicts_with(&other), Vec::<String>::new());
             }
         }

@@ -14,11 +14,8 @@ use sample_upstream::Caller;
 
 /// The sample's routes, each behind a verdict of the engine; everything else is the sample's 404.
 pub(super) fn guarded(app: &Arc<App>, trusted_proxies: &Arc<TrustedProxies>) -> Router {
-    let guard = GuardLayer::new(
-        Arc::clone(app.engine()),
-        Arc::clone(app.clock()),
-        TrustedProxies::clone(trusted_proxies),
-    );
+    let guard =
+        GuardLayer::new(Arc::clone(app.engine()), Arc::clone(app.clock()), TrustedProxies::clone(trusted_proxies));
     sample_upstream::router()
         .fallback(sample_upstream::not_found)
         // The last layer runs first: the guard, then who was verified becomes who calls.

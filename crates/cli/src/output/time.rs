@@ -19,22 +19,14 @@ pub(crate) fn short(at: Timestamp, now: Timestamp) -> String {
         _ if distance < 60 * DAY => format!("{} days", distance / DAY),
         _ => return date(at),
     };
-    if seconds > 0 {
-        format!("in {amount}")
-    } else {
-        format!("{amount} ago")
-    }
+    if seconds > 0 { format!("in {amount}") } else { format!("{amount} ago") }
 }
 
 /// For a line of its own: `2026-01-31 12:00:00 UTC (5 min ago)`.
 pub(crate) fn long(at: Timestamp, now: Timestamp) -> String {
     let exact = exact(at);
     let short = short(at, now);
-    if exact.starts_with(&short) {
-        exact
-    } else {
-        format!("{exact} ({short})")
-    }
+    if exact.starts_with(&short) { exact } else { format!("{exact} ({short})") }
 }
 
 /// `2026-01-31`.
@@ -85,14 +77,8 @@ mod tests {
         for (at, expected) in cases {
             assert_eq!(short(at.parse().unwrap(), now), expected, "{at}");
         }
-        assert_eq!(
-            long("2026-01-31T11:54:59.123456Z".parse().unwrap(), now),
-            "2026-01-31 11:54:59 UTC (5 min ago)"
-        );
-        assert_eq!(
-            long("2025-06-01T08:09:10Z".parse().unwrap(), now),
-            "2025-06-01 08:09:10 UTC"
-        );
+        assert_eq!(long("2026-01-31T11:54:59.123456Z".parse().unwrap(), now), "2026-01-31 11:54:59 UTC (5 min ago)");
+        assert_eq!(long("2025-06-01T08:09:10Z".parse().unwrap(), now), "2025-06-01 08:09:10 UTC");
     }
 
     #[test]

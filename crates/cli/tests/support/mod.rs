@@ -15,9 +15,7 @@ use serde_json::Value;
 fn binary() -> PathBuf {
     match option_env!("CARGO_BIN_EXE_claviger") {
         Some(path) => path.into(),
-        None => std::env::var_os("CLAVIGER_BINARY")
-            .expect("CLAVIGER_BINARY names the binary under test")
-            .into(),
+        None => std::env::var_os("CLAVIGER_BINARY").expect("CLAVIGER_BINARY names the binary under test").into(),
     }
 }
 
@@ -43,44 +41,19 @@ pub(crate) struct TestServer {
 impl TestServer {
     /// Starts the demo in a temporary directory.
     pub(crate) fn demo() -> Self {
-        Self::start(&[
-            "demo",
-            "--json",
-            "--listen",
-            "127.0.0.1:0",
-            "--internal-listen",
-            "127.0.0.1:0",
-        ])
+        Self::start(&["demo", "--json", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0"])
     }
 
     /// Starts the demo in this directory.
     pub(crate) fn demo_in(directory: &Path) -> Self {
         let data = directory.to_str().expect("the test's directory is UTF-8");
-        Self::start(&[
-            "demo",
-            "--json",
-            "--listen",
-            "127.0.0.1:0",
-            "--internal-listen",
-            "127.0.0.1:0",
-            "--data",
-            data,
-        ])
+        Self::start(&["demo", "--json", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0", "--data", data])
     }
 
     /// Starts an ordinary server in this directory.
     pub(crate) fn serve_in(directory: &Path) -> Self {
         let data = directory.to_str().expect("the test's directory is UTF-8");
-        Self::start(&[
-            "serve",
-            "--json",
-            "--listen",
-            "127.0.0.1:0",
-            "--internal-listen",
-            "127.0.0.1:0",
-            "--data",
-            data,
-        ])
+        Self::start(&["serve", "--json", "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0", "--data", data])
     }
 
     /// Starts with these arguments, `--json` among them, and waits for the line that says it is ready.
@@ -94,11 +67,7 @@ impl TestServer {
         let ready = serde_json::from_str(&line).unwrap_or_else(|error| {
             let _ = child.kill();
             let mut complaint = String::new();
-            let _ = child
-                .stderr
-                .take()
-                .expect("standard error is piped")
-                .read_to_string(&mut complaint);
+            let _ = child.stderr.take().expect("standard error is piped").read_to_string(&mut complaint);
             panic!("the server did not become ready ({error}): {line:?}\n{complaint}")
         });
         Self { child, stdout, ready }
@@ -162,16 +131,10 @@ impl TestServer {
     /// Sends SIGTERM (15), SIGINT (2), … and waits for the end.
     pub(crate) fn signal(mut self, number: u32) -> ExitStatus {
         let process = self.child.id().to_string();
-        let sent = Command::new("kill")
-            .arg(format!("-{number}"))
-            .arg(process)
-            .status()
-            .expect("kill can be run");
+        let sent = Command::new("kill").arg(format!("-{number}")).arg(process).status().expect("kill can be run");
         assert!(sent.success());
         let mut rest = String::new();
-        self.stdout
-            .read_to_string(&mut rest)
-            .expect("standard output can be read");
+        self.stdout.read_to_string(&mut rest).expect("standard output can be read");
         assert_eq!(rest, "", "nothing follows the line that says it is ready");
         self.child.wait().expect("the server can be waited for")
     }
@@ -216,19 +179,13 @@ impl Ran {
         let mut child = command.spawn().expect("the binary can be started");
         if let Some(input) = input {
             let mut stdin = child.stdin.take().expect("standard input is piped");
-            stdin
-                .write_all(input.as_bytes())
-                .expect("standard input can be written");
+            stdin.write_all(input.as_bytes()).expect("standard input can be written");
         }
         let output = child.wait_with_output().expect("the command ends");
         let code = output.status.code();
         let code = code.unwrap_or_else(|| panic!("ended by signal {:?}", output.status.signal()));
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-        Self {
-            code,
-            stdout: text(output.stdout),
-            stderr: text(output.stderr),
-        }
+        Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 }
 
@@ -238,11 +195,7 @@ pub(crate) fn http(url: &str, method: &str, path: &str, key: Option<&str>, body:
     let mut stream = TcpStream::connect(address).expect("the server listens");
     let body = body.map(ToString::to_string).unwrap_or_default();
     let authorization = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
-    let content_type = if body.is_empty() {
-        ""
-    } else {
-        "Content-Type: application/json\r\n"
-    };
+    let content_type = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{authorization}{content_type}\
@@ -252,11 +205,7 @@ pub(crate) fn http(url: &str, method: &str, path: &str, key: Option<&str>, body:
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the answer can be read");
     let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .expect("an answer has a status");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("an answer has a status");
     let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if is_chunked { unchunked(body) } else { body.to_owned() };
     (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))

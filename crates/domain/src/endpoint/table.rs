@@ -59,12 +59,7 @@ struct Node<T> {
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self {
-            literals: Vec::new(),
-            one: None,
-            here: Vec::new(),
-            rest: Vec::new(),
-        }
+        Self { literals: Vec::new(), one: None, here: Vec::new(), rest: Vec::new() }
     }
 }
 
@@ -81,10 +76,7 @@ impl<T> Node<T> {
         }
         let entries = if ends_in_rest { &mut node.rest } else { &mut node.here };
         if let Some((first, _)) = entries.iter().find(|(first, _)| first.method == pattern.method) {
-            return Err(EndpointConflict {
-                first: first.clone(),
-                second: pattern,
-            });
+            return Err(EndpointConflict { first: first.clone(), second: pattern });
         }
         entries.push((pattern, value));
         Ok(())
@@ -112,20 +104,16 @@ impl<T> Node<T> {
 
     fn literal(&self, segment: &str) -> Option<&Self> {
         let found = if segment.contains('%') {
-            self.literals
-                .binary_search_by(|(known, _)| known.iter().copied().cmp(decoded_bytes(segment)))
+            self.literals.binary_search_by(|(known, _)| known.iter().copied().cmp(decoded_bytes(segment)))
         } else {
-            self.literals
-                .binary_search_by(|(known, _)| (**known).cmp(segment.as_bytes()))
+            self.literals.binary_search_by(|(known, _)| (**known).cmp(segment.as_bytes()))
         };
         found.ok().map(|index| &self.literals[index].1)
     }
 }
 
 fn most_exact<T>(entries: &[(EndpointPattern, T)], method: Method) -> Option<&T> {
-    let ranked = entries
-        .iter()
-        .filter_map(|(pattern, value)| Some((pattern.method_rank(method)?, value)));
+    let ranked = entries.iter().filter_map(|(pattern, value)| Some((pattern.method_rank(method)?, value)));
     ranked.max_by_key(|(rank, _)| *rank).map(|(_, value)| value)
 }
 
@@ -184,10 +172,7 @@ mod tests {
     fn conflicts_name_both_entries() {
         let check = |first: &str, second: &str, is_conflict: bool| {
             let result = EndpointTable::new([(pattern(first), 1), (pattern("PUT /x"), 2), (pattern(second), 3)]);
-            let expected = is_conflict.then(|| EndpointConflict {
-                first: pattern(first),
-                second: pattern(second),
-            });
+            let expected = is_conflict.then(|| EndpointConflict { first: pattern(first), second: pattern(second) });
             assert_eq!(result.err(), expected, "{first}, {second}");
         };
         check("GET /a/*", "GET /a/{id}", true);
@@ -198,14 +183,8 @@ mod tests {
         check("GET /a/*", "HEAD /a/{id}", false);
         check("GET /a/*", "* /a/{id}", false);
         check("GET /a/*", "GET /a/**", false);
-        let conflict = EndpointConflict {
-            first: pattern("GET /a/*"),
-            second: pattern("GET /a/{id}"),
-        };
-        assert_eq!(
-            conflict.to_string(),
-            "\"GET /a/*\" and \"GET /a/{id}\" are the same endpoint"
-        );
+        let conflict = EndpointConflict { first: pattern("GET /a/*"), second: pattern("GET /a/{id}") };
+        assert_eq!(conflict.to_string(), "\"GET /a/*\" and \"GET /a/{id}\" are the same endpoint");
     }
 
     /// What "most specific" means, in the plainest words: larger is more specific.

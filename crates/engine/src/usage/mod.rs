@@ -160,7 +160,9 @@ impl Usage {
 
     /// Sees to it that the view has the tables of the hours around this one, and moves the others to the ledger.
     fn turn_over(&self, books: &mut Books, hour: i64) {
-        let Some(hours) = self.shared.view().hours.clone() else { return };
+        let Some(hours) = self.shared.view().hours.clone() else {
+            return;
+        };
         books.closed_through = books.closed_through.max(hour - 2);
         let wanted = [hour - 1, hour, hour + 1];
         for (place, table) in hours.into_iter().enumerate() {
@@ -202,7 +204,9 @@ impl Usage {
         for (tag, total, minute) in table.totals() {
             let facts = |record: &crate::record::Record<'_>| (record.id(), record.organization(), record.meta());
             // Slots that are counted are not reused, so the record is still that of the key.
-            let Some((key, organization, meta)) = self.shared.records.read(tag.slot(), facts) else { continue };
+            let Some((key, organization, meta)) = self.shared.records.read(tag.slot(), facts) else {
+                continue;
+            };
             let subject = Subject { hour, key, scope: tag.scope(), outcome: tag.outcome() };
             add(totals, subject, Count { organization, meta, total, minute });
         }

@@ -48,7 +48,9 @@ impl Model {
             Some(name) => self.apis.get(name),
             None => self.apis.values().find(presented),
         };
-        let Some(api) = chosen else { return (Err(Denial::Malformed), None) };
+        let Some(api) = chosen else {
+            return (Err(Denial::Malformed), None);
+        };
         let all = api.definition.formats().iter().chain(&api.retired_formats);
         if !all.into_iter().any(|format| format.recognises(ask.secret)) {
             return (Err(Denial::Malformed), None);
@@ -56,7 +58,9 @@ impl Model {
         let digest = SecretDigest::of(ask.secret);
         let has_digest = |key: &&Key| key.digest == digest || key.old_secret.is_some_and(|old| old.digest == digest);
         let found = self.keys.values().find(has_digest).filter(|key| key.api == *api.definition.name());
-        let Some(key) = found else { return (Err(Denial::NotFound), None) };
+        let Some(key) = found else {
+            return (Err(Denial::NotFound), None);
+        };
         let listed = ask.endpoint.and_then(|(method, path)| {
             let path = CanonicalPath::parse(path).unwrap();
             // The definitions of these tests have no overlapping endpoints.
@@ -119,7 +123,9 @@ impl Model {
         if !both.iter().all(referrer_allows) {
             return Err(Denial::ReferrerNotAllowed);
         }
-        let Some((method, path)) = ask.endpoint else { return Err(Denial::EndpointNotAllowed) };
+        let Some((method, path)) = ask.endpoint else {
+            return Err(Denial::EndpointNotAllowed);
+        };
         let path = CanonicalPath::parse(path).unwrap();
         let endpoint_allows = |key: &&Key| match &key.restrictions.endpoint {
             None => true,
@@ -162,9 +168,11 @@ fn definition(name: &str, variant: usize) -> Api {
 }
 
 const APIS: [&str; 2] = ["acme", "beta"];
-const SCOPES: [&[&str]; 6] = [&["*"], &["read"], &["read", "write"], &["more", "gone"], &[], &["api_keys:read", "more"]];
+const SCOPES: [&[&str]; 6] =
+    [&["*"], &["read"], &["read", "write"], &["more", "gone"], &[], &["api_keys:read", "more"]];
 const RESTRICTIONS: [&str; 7] = [
-    "{}", "{}",
+    "{}",
+    "{}",
     r#"{"ip": ["10.0.0.0/8"]}"#,
     r#"{"ip": []}"#,
     r#"{"referrer": ["*.example.com"]}"#,
@@ -172,7 +180,8 @@ const RESTRICTIONS: [&str; 7] = [
     r#"{"ip": ["10.1.0.0/16", "2001:db8::/32"], "referrer": ["a.example.com"], "endpoint": ["* /v1/a"]}"#,
 ];
 const ENDPOINTS: [Option<(Method, &str)>; 7] = [
-    Some((Method::Get, "/v1/a")), Some((Method::Get, "/v1/a")),
+    Some((Method::Get, "/v1/a")),
+    Some((Method::Get, "/v1/a")),
     Some((Method::Post, "/v1/a")),
     Some((Method::Head, "/v1/b")),
     Some((Method::Get, "/v1/api-keys/key_1")),
@@ -185,30 +194,94 @@ const ASKED: [&[&str]; 4] = [&[], &[], &["read"], &["gone"]];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Create { organization: u128, api: usize, format: usize, scopes: usize, rules: usize, life: Option<i64>, parent: Option<usize>, later: bool },
-    Rotate { key: usize, overlap: Option<i64> },
-    Disable { key: usize, disabled: bool },
-    Rename { key: usize, scopes: usize, rules: usize },
-    Revoke { key: usize },
-    Remove { key: usize },
-    Bring { key: usize },
-    Suspend { organization: u128, suspended: bool },
-    Define { api: usize, variant: usize },
-    Reload { without: usize },
-    Wait { seconds: i64 },
+    Create {
+        organization: u128,
+        api: usize,
+        format: usize,
+        scopes: usize,
+        rules: usize,
+        life: Option<i64>,
+        parent: Option<usize>,
+        later: bool,
+    },
+    Rotate {
+        key: usize,
+        overlap: Option<i64>,
+    },
+    Disable {
+        key: usize,
+        disabled: bool,
+    },
+    Rename {
+        key: usize,
+        scopes: usize,
+        rules: usize,
+    },
+    Revoke {
+        key: usize,
+    },
+    Remove {
+        key: usize,
+    },
+    Bring {
+        key: usize,
+    },
+    Suspend {
+        organization: u128,
+        suspended: bool,
+    },
+    Define {
+        api: usize,
+        variant: usize,
+    },
+    Reload {
+        without: usize,
+    },
+    Wait {
+        seconds: i64,
+    },
     Collect,
-    Verify { api: Option<usize>, secret: usize, endpoint: usize, ip: usize, referrer: usize, asked: usize, times: usize },
+    Verify {
+        api: Option<usize>,
+        secret: usize,
+        endpoint: usize,
+        ip: usize,
+        referrer: usize,
+        asked: usize,
+        times: usize,
+    },
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     let create = (0..3_u128, 0..2_usize, 0..4_usize, 0..6_usize, 0..7_usize, prop::option::of(1..9000_i64))
         .prop_flat_map(|fields| (Just(fields), prop::option::weighted(0.3, 0..12_usize), prop::bool::weighted(0.1)))
-        .prop_map(|((organization, api, format, scopes, rules, life), parent, later)| {
-            Step::Create { organization, api, format, scopes, rules, life, parent, later }
+        .prop_map(|((organization, api, format, scopes, rules, life), parent, later)| Step::Create {
+            organization,
+            api,
+            format,
+            scopes,
+            rules,
+            life,
+            parent,
+            later,
         });
-    let verify = (prop::option::weighted(0.8, 0..2_usize), 0..40_usize, 0..7_usize, 0..4_usize, 0..3_usize, 0..4_usize, 1..4_usize)
-        .prop_map(|(api, secret, endpoint, ip, referrer, asked, times)| {
-            Step::Verify { api, secret, endpoint, ip, referrer, asked, times }
+    let verify = (
+        prop::option::weighted(0.8, 0..2_usize),
+        0..40_usize,
+        0..7_usize,
+        0..4_usize,
+        0..3_usize,
+        0..4_usize,
+        1..4_usize,
+    )
+        .prop_map(|(api, secret, endpoint, ip, referrer, asked, times)| Step::Verify {
+            api,
+            secret,
+            endpoint,
+            ip,
+            referrer,
+            asked,
+            times,
         });
     let key = 0..12_usize;
     prop_oneof![
@@ -249,7 +322,14 @@ impl Pair {
         known.iter().for_each(|change| model.apply(change));
         let engine = Engine::new(EngineOptions { usage_cells: 64, keys: 0 });
         engine.load(Revision(1), known.into_iter()).unwrap();
-        Self { engine, model, now: START, keys: Vec::new(), secrets: vec!["acme_live_x".to_owned()], written: Totals::new() }
+        Self {
+            engine,
+            model,
+            now: START,
+            keys: Vec::new(),
+            secrets: vec!["acme_live_x".to_owned()],
+            written: Totals::new(),
+        }
     }
 
     fn apply(&mut self, change: Change) {
@@ -307,7 +387,9 @@ impl Pair {
                 }
             }
             Step::Rotate { key, overlap } => {
-                let Some(api) = self.keys.get(key % self.keys.len().max(1)).map(|key| key.api.to_string()) else { return };
+                let Some(api) = self.keys.get(key % self.keys.len().max(1)).map(|key| key.api.to_string()) else {
+                    return;
+                };
                 let clear = self.new_secret(&api, "live");
                 let ends_at = overlap.map(|seconds| self.now.plus_seconds(seconds).unwrap());
                 self.change_key(key, |key| rotated(key, &clear, ends_at));
@@ -344,7 +426,8 @@ impl Pair {
                 }
                 let apis = self.model.apis.values().map(|api| Change::Api(Box::new(api.clone())));
                 let organizations = self.model.organizations.iter();
-                let organizations = organizations.map(|(id, status)| Change::Organization(organization(id.as_u128(), *status)));
+                let organizations =
+                    organizations.map(|(id, status)| Change::Organization(organization(id.as_u128(), *status)));
                 let keys = self.model.keys.values().map(|key| Change::Key(Box::new(key.clone())));
                 let revision = Revision(self.engine.revision().0 + 1);
                 self.engine.load(revision, apis.chain(organizations).chain(keys)).unwrap();

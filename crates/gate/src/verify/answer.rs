@@ -47,7 +47,9 @@ fn message(definition: Option<&Definition>, denial: Denial) -> &str {
 
 /// Writes the key, or nothing when it was forgotten since the verdict.
 fn push_key(out: &mut Json, engine: &Engine, key: &VerifiedKey) -> bool {
-    let Some(description) = engine.describe(key) else { return false };
+    let Some(description) = engine.describe(key) else {
+        return false;
+    };
     out.raw(r#"{"id":""#);
     out.text(&key.id);
     out.raw(r#"","name":"#);

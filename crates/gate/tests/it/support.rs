@@ -61,10 +61,9 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let now: Timestamp = "2026-01-15T10:30:00Z".parse().unwrap();
-        let organization: Organization = serde_json::from_value(
-            json!({"id": ORGANIZATION, "name": "Acme", "status": "active", "created_at": now}),
-        )
-        .unwrap();
+        let organization: Organization =
+            serde_json::from_value(json!({"id": ORGANIZATION, "name": "Acme", "status": "active", "created_at": now}))
+                .unwrap();
         let verifier = serde_json::from_value(json!({"change": "verifier", "value": {
             "id": "ver_01jhkvxz00fakefakefakefake", "name": "proxy", "created_at": now, "revoked_at": null,
             "digest": hex(&SecretDigest::of(VERIFIER)),

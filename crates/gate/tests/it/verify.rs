@@ -74,7 +74,10 @@ async fn an_allowed_key_is_described() {
     world.clock.advance_seconds(1);
     let denied = verdict(&world, asked).await;
     assert_eq!(denied["message"], "Der \"Schlüssel\" ist abgelaufen.", "in the words of the api");
-    assert_eq!((&denied["code"], &denied["status"], &denied["key"]["id"]), (&json!("expired"), &json!(401), &json!(id)));
+    assert_eq!(
+        (&denied["code"], &denied["status"], &denied["key"]["id"]),
+        (&json!("expired"), &json!(401), &json!(id))
+    );
 }
 
 #[tokio::test]
@@ -160,7 +163,8 @@ async fn only_verifiers_and_the_operator_may_ask() {
 #[tokio::test]
 async fn what_is_no_question_is_refused() {
     let world = World::new();
-    let (status, code, field, _) = problem(&world, PROXY, question(r#"{"method":"GET","path":"/","api":"nope"}"#)).await;
+    let (status, code, field, _) =
+        problem(&world, PROXY, question(r#"{"method":"GET","path":"/","api":"nope"}"#)).await;
     assert_eq!((status, &*code, field.as_deref()), (400, "invalid_request", Some("api")));
     let (status, code, field, _) = problem(&world, PROXY, question(r#"{"path":"/"}"#)).await;
     assert_eq!((status, &*code, field.as_deref()), (400, "invalid_request", Some("method")));
@@ -172,7 +176,11 @@ async fn what_is_no_question_is_refused() {
     for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW"] {
         let request = Request::builder().method(method).uri("/v1/verify").body(Full::default()).unwrap();
         let (status, code, _, headers) = problem(&world, PROXY, request).await;
-        assert_eq!((status, &*code, headers["allow"].as_bytes()), (405, "method_not_allowed", &b"POST"[..]), "{method}");
+        assert_eq!(
+            (status, &*code, headers["allow"].as_bytes()),
+            (405, "method_not_allowed", &b"POST"[..]),
+            "{method}"
+        );
     }
 }
 

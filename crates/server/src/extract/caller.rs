@@ -72,14 +72,9 @@ impl Caller {
             // Definitions changed between the two looks: neither holds.
             return Err(Failure::unavailable());
         }
-        let scope = verdict
-            .missing_scope
-            .and_then(|index| api.directory.api(api.index).scope_name(index));
+        let scope = verdict.missing_scope.and_then(|index| api.directory.api(api.index).scope_name(index));
         match (verdict.decision, verdict.key) {
-            (Ok(()), Some(key)) => Ok(Self {
-                key: key.id,
-                api: api.clone(),
-            }),
+            (Ok(()), Some(key)) => Ok(Self { key: key.id, api: api.clone() }),
             (Ok(()), None) => Err(Failure::broken("an allowed verdict without a key")),
             (Err(denial), _) => Err(Failure::denied(denial, scope.map(Scope::to_string))),
         }
@@ -107,11 +102,7 @@ impl Caller {
 
     /// One thing in the api's form.
     pub(crate) fn in_form<T>(&self, data: T) -> InForm<T> {
-        if self.wants_envelope() {
-            InForm::Envelope { success: true, data }
-        } else {
-            InForm::Bare(data)
-        }
+        if self.wants_envelope() { InForm::Envelope { success: true, data } } else { InForm::Bare(data) }
     }
 
     /// A page of a list in the api's form.
@@ -121,11 +112,8 @@ impl Caller {
         next_cursor: Option<String>,
         next_page: Option<&str>,
     ) -> Result<Response, Failure> {
-        let list = if self.wants_envelope() {
-            List::in_envelope(rows, next_cursor)
-        } else {
-            List::bare(rows, next_cursor)
-        };
+        let list =
+            if self.wants_envelope() { List::in_envelope(rows, next_cursor) } else { List::bare(rows, next_cursor) };
         Ok(Answer::ok(&list)?.next_page(next_page)?.done())
     }
 }
@@ -146,11 +134,7 @@ fn host(parts: &Parts) -> Option<&str> {
     }
     let mut lines = parts.headers.get_all(HOST).iter();
     let host = lines.next()?;
-    if lines.next().is_some() {
-        None
-    } else {
-        host.to_str().ok()
-    }
+    if lines.next().is_some() { None } else { host.to_str().ok() }
 }
 
 /// What stands in the place of a secret, however malformed: it only helps to tell which api was meant.

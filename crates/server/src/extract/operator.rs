@@ -19,20 +19,12 @@ impl FromRequestParts<ServerState> for Operator {
         if parts.extensions.get() == Some(&Peer::Socket) {
             return Ok(Self(()));
         }
-        let lines = parts
-            .headers
-            .get_all(AUTHORIZATION)
-            .iter()
-            .map(http::HeaderValue::as_bytes);
+        let lines = parts.headers.get_all(AUTHORIZATION).iter().map(http::HeaderValue::as_bytes);
         let digest = match Credential::from_authorization(lines) {
             Credential::Missing => return Err(Failure::not_the_operator(false)),
             Credential::Malformed => return Err(Failure::not_the_operator(true)),
             Credential::Bearer(secret) => secret.digest(),
         };
-        if state.app.is_admin_token(&digest).await? {
-            Ok(Self(()))
-        } else {
-            Err(Failure::not_the_operator(true))
-        }
+        if state.app.is_admin_token(&digest).await? { Ok(Self(())) } else { Err(Failure::not_the_operator(true)) }
     }
 }

@@ -12,11 +12,7 @@ pub(super) fn share_schemas(document: &mut OpenApi) {
         for (operation, _) in operations(item) {
             let responses = operation.responses.responses.values_mut().filter_map(inline);
             let answers = responses.flat_map(|response| response.content.values_mut());
-            let asked = operation
-                .request_body
-                .iter_mut()
-                .filter_map(inline)
-                .flat_map(|body| body.content.values_mut());
+            let asked = operation.request_body.iter_mut().filter_map(inline).flat_map(|body| body.content.values_mut());
             for content in answers.chain(asked).filter_map(inline) {
                 if let Some(RefOr::Ref(reference)) = &mut content.schema {
                     rename(reference);
@@ -70,10 +66,7 @@ fn within(schema: &mut Schema, known: &[(String, Schema)]) {
 
 fn rename_schemas(components: &mut Components) {
     let schemas = std::mem::take(&mut components.schemas);
-    components.schemas = schemas
-        .into_iter()
-        .map(|(name, schema)| (readable(&name), schema))
-        .collect();
+    components.schemas = schemas.into_iter().map(|(name, schema)| (readable(&name), schema)).collect();
 }
 
 fn rename(reference: &mut Ref) {

@@ -71,11 +71,7 @@ async fn readiness(State(state): State<ServerState>) -> Result<Response, Failure
     if !engine.is_loaded() || has_expired(Some(engine.lease_ends_at()), state.app.now()) {
         return Err(Failure::unavailable());
     }
-    Ok(Answer::ok(&Readiness {
-        status: "ready",
-        revision: engine.revision(),
-    })?
-    .done())
+    Ok(Answer::ok(&Readiness { status: "ready", revision: engine.revision() })?.done())
 }
 
 /// Read the metrics.
@@ -126,8 +122,6 @@ pub(crate) async fn document() -> Result<Response, Failure> {
         return Err(Failure::broken("the document cannot be written"));
     };
     let mut response = Response::new(document.into());
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }

@@ -73,10 +73,7 @@ struct Row {
 
 /// The table, together with the document.
 fn rows() -> Vec<Row> {
-    let mut lines = TABLE
-        .lines()
-        .map(str::split_whitespace)
-        .filter(|line| line.clone().next().is_some());
+    let mut lines = TABLE.lines().map(str::split_whitespace).filter(|line| line.clone().next().is_some());
     let callers: Vec<&str> = lines.next().unwrap().skip(1).collect();
     let operations = operations();
     let row = |mut line: std::str::SplitWhitespace<'static>| {
@@ -85,17 +82,8 @@ fn rows() -> Vec<Row> {
         let (_, method, path) = found.unwrap_or_else(|| panic!("{name} is no operation of the document"));
         let statuses: Vec<u16> = line.map(|status| status.parse().unwrap()).collect();
         assert_eq!(statuses.len(), callers.len(), "{name}");
-        let expected = callers
-            .iter()
-            .map(|caller| (*caller).to_owned())
-            .zip(statuses)
-            .collect();
-        Row {
-            operation: name.to_owned(),
-            method: method.clone(),
-            path: path.clone(),
-            expected,
-        }
+        let expected = callers.iter().map(|caller| (*caller).to_owned()).zip(statuses).collect();
+        Row { operation: name.to_owned(), method: method.clone(), path: path.clone(), expected }
     };
     lines.map(row).collect()
 }
@@ -132,12 +120,7 @@ async fn a_bad_request_of_somebody_who_may_not_is_still_refused_for_that() {
     for row in rows().into_iter().filter(|row| row.operation != "verify") {
         for (caller, expected) in row.expected.iter().filter(|(_, status)| *status == 401) {
             let call = call(&deployment, &row, caller).await;
-            let reply = call
-                .header("if-match", "nonsense")
-                .header("content-type", "text/html")
-                .raw("{")
-                .send()
-                .await;
+            let reply = call.header("if-match", "nonsense").header("content-type", "text/html").raw("{").send().await;
             assert_eq!(reply.status, *expected, "{} {caller}: {reply:?}", row.operation);
         }
     }
@@ -187,22 +170,12 @@ async fn call(deployment: &Deployment, row: &Row, caller: &str) -> Call {
         "ephemeral" => {
             let parent_id = Some(deployment.full().await.id);
             deployment
-                .create(
-                    deployment.mine,
-                    CreateKey {
-                        kind: Some(Kind::Ephemeral),
-                        parent_id,
-                        ..blank()
-                    },
-                )
+                .create(deployment.mine, CreateKey { kind: Some(Kind::Ephemeral), parent_id, ..blank() })
                 .await
                 .secret
         }
         "test" => {
-            let input = CreateKey {
-                environment: Some(Environment::Test),
-                ..blank()
-            };
+            let input = CreateKey { environment: Some(Environment::Test), ..blank() };
             deployment.create(deployment.mine, input).await.secret
         }
         "admin" => deployment.admin_token().await,
@@ -226,39 +199,18 @@ fn needed_scope(operation: &str) -> &'static str {
 
 /// The operation's path, with a fresh thing for its id, and the query that it cannot do without.
 async fn target(deployment: &Deployment, row: &Row) -> String {
-    let path = row.path.replace(
-        "{name}",
-        if row.operation == "adminApplyApi" {
-            "fresh"
-        } else {
-            "plain"
-        },
-    );
+    let path = row.path.replace("{name}", if row.operation == "adminApplyApi" { "fresh" } else { "plain" });
     let id = match path.as_str() {
-        _ if path.contains("keys/{id}") => deployment
-            .create(deployment.mine, restricted(&[API_KEYS_WRITE]))
-            .await
-            .id
-            .to_string(),
+        _ if path.contains("keys/{id}") => {
+            deployment.create(deployment.mine, restricted(&[API_KEYS_WRITE])).await.id.to_string()
+        }
         _ if path.contains("organizations/{id}") => deployment.mine.to_string(),
-        _ if path.contains("verifiers/{id}") => deployment
-            .app
-            .create_verifier("gone".parse().unwrap())
-            .await
-            .unwrap()
-            .0
-            .value
-            .id
-            .to_string(),
-        _ if path.contains("admin-tokens/{id}") => deployment
-            .app
-            .create_admin_token("gone".parse().unwrap())
-            .await
-            .unwrap()
-            .0
-            .value
-            .id
-            .to_string(),
+        _ if path.contains("verifiers/{id}") => {
+            deployment.app.create_verifier("gone".parse().unwrap()).await.unwrap().0.value.id.to_string()
+        }
+        _ if path.contains("admin-tokens/{id}") => {
+            deployment.app.create_admin_token("gone".parse().unwrap()).await.unwrap().0.value.id.to_string()
+        }
         _ => String::new(),
     };
     let path = path.replace("{id}", &id);

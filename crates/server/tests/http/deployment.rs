@@ -44,10 +44,7 @@ impl Deployment {
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new("2026-01-15T10:30:00Z".parse().unwrap()));
-        let options = EngineOptions {
-            usage_cells: 1024,
-            keys: 0,
-        };
+        let options = EngineOptions { usage_cells: 1024, keys: 0 };
         let app = App::open(
             &directory.path().join("claviger.db"),
             Arc::new(Engine::new(options)),
@@ -60,29 +57,12 @@ impl Deployment {
             app.apply_definition(text, false).await.unwrap();
         }
         let mine = app.create_organization("Mine".parse().unwrap()).await.unwrap().value.id;
-        let theirs = app
-            .create_organization("Theirs".parse().unwrap())
-            .await
-            .unwrap()
-            .value
-            .id;
+        let theirs = app.create_organization("Theirs".parse().unwrap()).await.unwrap().value.id;
         let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], ForwardingHeader::XForwardedFor);
-        let state = ServerState {
-            app: Arc::clone(&app),
-            trusted_proxies: Arc::new(proxies),
-        };
+        let state = ServerState { app: Arc::clone(&app), trusted_proxies: Arc::new(proxies) };
         let public = claviger_server::public_router(state.clone(), None);
         let internal = claviger_server::internal_router(state.clone());
-        Self {
-            app,
-            clock,
-            state,
-            public,
-            internal,
-            mine,
-            theirs,
-            _directory: directory,
-        }
+        Self { app, clock, state, public, internal, mine, theirs, _directory: directory }
     }
 
     /// A request to the public listener.
@@ -115,15 +95,9 @@ impl Deployment {
     }
 
     pub(crate) async fn create_of(&self, api: &str, organization: OrganizationId, input: CreateKey) -> Held {
-        let place = KeyPlace {
-            organization: Some(organization),
-            api: Some(api.parse().unwrap()),
-        };
+        let place = KeyPlace { organization: Some(organization), api: Some(api.parse().unwrap()) };
         let issued = self.app.create_key(&Actor::Operator, place, input).await.unwrap();
-        Held {
-            id: issued.row.key.id,
-            secret: issued.secret.into_clear().to_string(),
-        }
+        Held { id: issued.row.key.id, secret: issued.secret.into_clear().to_string() }
     }
 
     pub(crate) async fn admin_token(&self) -> String {
@@ -150,11 +124,7 @@ pub(crate) fn blank() -> CreateKey {
 
 pub(crate) fn restricted(scopes: &[&str]) -> CreateKey {
     let names: Vec<String> = scopes.iter().copied().map(str::to_owned).collect();
-    CreateKey {
-        kind: Some(Kind::Restricted),
-        scopes: Some(Scopes::try_from(names).unwrap()),
-        ..blank()
-    }
+    CreateKey { kind: Some(Kind::Restricted), scopes: Some(Scopes::try_from(names).unwrap()), ..blank() }
 }
 
 fn definition(name: &str, base_path: &str, prefix: &str) -> Definition {

@@ -40,17 +40,12 @@ pub(crate) fn check(listener: Listener, what: &str, reply: &Reply) {
         let (path, template): (Vec<_>, Vec<_>) = (path.split('/').collect(), template.split('/').collect());
         operation_method == method
             && path.len() == template.len()
-            && path
-                .iter()
-                .zip(&template)
-                .all(|(segment, pattern)| pattern.starts_with('{') || segment == pattern)
+            && path.iter().zip(&template).all(|(segment, pattern)| pattern.starts_with('{') || segment == pattern)
     });
     let Some((id, method, template)) = found else { return };
     let responses = &DOCUMENT["paths"][&template][method.to_lowercase()]["responses"];
     let status = reply.status.as_u16().to_string();
-    let response = responses
-        .get(&status)
-        .unwrap_or_else(|| panic!("{id} does not say {status}: {}", reply.text));
+    let response = responses.get(&status).unwrap_or_else(|| panic!("{id} does not say {status}: {}", reply.text));
     let content_type = reply.header("content-type").unwrap();
     let content = response["content"].get(content_type);
     let content = content.unwrap_or_else(|| panic!("{id} {status} does not say {content_type}"));
@@ -65,10 +60,7 @@ fn validate(what: &str, schema: &Value, body: &Value) {
     let validator = validators.entry(schema.to_string()).or_insert_with(|| {
         let mut schema = schema.clone();
         schema["components"] = DOCUMENT["components"].clone();
-        jsonschema::options()
-            .should_validate_formats(true)
-            .build(&schema)
-            .unwrap()
+        jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
     });
     let errors: Vec<_> = validator.iter_errors(body).map(|error| error.to_string()).collect();
     drop(validators);
@@ -80,25 +72,13 @@ fn it_is_one_whole_document() {
     let again = serde_json::to_value(claviger_server::openapi()).unwrap();
     assert_eq!(again.to_string(), DOCUMENT.to_string());
     assert_eq!(DOCUMENT["openapi"], "3.1.0");
-    let tags: Vec<_> = DOCUMENT["tags"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|tag| &tag["name"])
-        .collect();
+    let tags: Vec<_> = DOCUMENT["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
     let mut ids = Vec::new();
     for (id, method, path) in operations() {
         let operation = &DOCUMENT["paths"][&path][method.to_lowercase()];
         let context = format!("{id}: {operation}");
         assert!(!operation["summary"].as_str().unwrap().is_empty(), "{context}");
-        assert!(
-            operation["tags"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .all(|tag| tags.contains(&tag)),
-            "{context}"
-        );
+        assert!(operation["tags"].as_array().unwrap().iter().all(|tag| tags.contains(&tag)), "{context}");
         assert!(!operation["tags"].as_array().unwrap().is_empty(), "{context}");
         for response in operation["responses"].as_object().unwrap().values() {
             assert!(!response["description"].as_str().unwrap().is_empty(), "{context}");

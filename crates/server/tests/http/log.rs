@@ -42,37 +42,14 @@ async fn the_log_tells_what_happened_and_holds_no_secret() {
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
     let path = format!("/v1/api-keys/{}", holder.id);
-    let rotated = deployment
-        .public(&format!("POST {path}/rotate"))
-        .bearer(&holder.secret)
-        .send()
-        .await
-        .expect(200);
+    let rotated = deployment.public(&format!("POST {path}/rotate")).bearer(&holder.secret).send().await.expect(200);
     let secret = rotated["secret"].as_str().unwrap();
-    deployment
-        .public(&format!("GET /v1/api-keys?kind={secret}"))
-        .bearer(secret)
-        .send()
-        .await;
+    deployment.public(&format!("GET /v1/api-keys?kind={secret}")).bearer(secret).send().await;
     deployment.public(&format!("GET /v1/{secret}")).send().await;
-    deployment
-        .public("POST /v1/api-keys")
-        .bearer(secret)
-        .json(&json!({"name": "x", "kind": secret}))
-        .send()
-        .await;
-    deployment
-        .public("SECRETMETHOD /v1/api-keys")
-        .bearer(&holder.secret)
-        .send()
-        .await;
+    deployment.public("POST /v1/api-keys").bearer(secret).json(&json!({"name": "x", "kind": secret})).send().await;
+    deployment.public("SECRETMETHOD /v1/api-keys").bearer(&holder.secret).send().await;
     deployment.internal("GET /admin/v1/apis").bearer(&token).send().await;
-    deployment
-        .operator("POST /admin/v1/verifiers")
-        .json(&json!({"name": "edge"}))
-        .send()
-        .await
-        .expect(201);
+    deployment.operator("POST /admin/v1/verifiers").json(&json!({"name": "edge"})).send().await.expect(201);
     drop(guard);
     let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     for line in [
@@ -84,19 +61,8 @@ async fn the_log_tells_what_happened_and_holds_no_secret() {
     ] {
         assert!(log.contains(line), "{line} is not in\n{log}");
     }
-    assert_eq!(
-        log.lines().filter(|line| line.contains("latency_us")).count(),
-        7,
-        "{log}"
-    );
-    for hidden in [
-        &holder.secret[9..],
-        &secret[9..],
-        &token[15..],
-        &holder.id.to_string(),
-        "SECRETMETHOD",
-        "Bearer",
-    ] {
+    assert_eq!(log.lines().filter(|line| line.contains("latency_us")).count(), 7, "{log}");
+    for hidden in [&holder.secret[9..], &secret[9..], &token[15..], &holder.id.to_string(), "SECRETMETHOD", "Bearer"] {
         assert!(!log.contains(hidden), "{hidden} is in\n{log}");
     }
 }

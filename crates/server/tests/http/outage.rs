@@ -10,15 +10,8 @@ async fn without_a_lease_nothing_is_allowed() {
     let deployment = Deployment::start().await;
     let holder = deployment.create_of("envelope", deployment.mine, blank()).await;
     deployment.app.engine().grant_lease(Timestamp::from_micros(0));
-    let reply = deployment
-        .public("GET /e1/api-keys")
-        .bearer(&holder.secret)
-        .send()
-        .await;
-    assert_eq!(
-        (reply.error().1.as_str(), reply.header("retry-after")),
-        ("unavailable", Some("1"))
-    );
+    let reply = deployment.public("GET /e1/api-keys").bearer(&holder.secret).send().await;
+    assert_eq!((reply.error().1.as_str(), reply.header("retry-after")), ("unavailable", Some("1")));
     assert_eq!(reply.expect(503)["success"], false);
     let reply = deployment.internal("GET /readyz").send().await;
     assert_eq!((reply.error().0, reply.header("retry-after")), (503, Some("1")));
@@ -33,13 +26,8 @@ async fn without_a_database_the_answer_is_503() {
     let body = json!({"name": "x"});
     for call in [
         deployment.public("GET /v1/api-keys").bearer(&holder.secret),
-        deployment
-            .public("POST /v1/api-keys")
-            .bearer(&holder.secret)
-            .json(&body),
-        deployment
-            .public(&format!("DELETE /v1/api-keys/{}", holder.id))
-            .bearer(&holder.secret),
+        deployment.public("POST /v1/api-keys").bearer(&holder.secret).json(&body),
+        deployment.public(&format!("DELETE /v1/api-keys/{}", holder.id)).bearer(&holder.secret),
         deployment.public("GET /v1/account/usage").bearer(&holder.secret),
         deployment.internal("GET /admin/v1/apis").bearer(&token),
         deployment.operator("POST /admin/v1/organizations").json(&body),

@@ -122,11 +122,7 @@ impl Reply {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
-        Self {
-            status: parts.status,
-            headers: parts.headers,
-            text,
-        }
+        Self { status: parts.status, headers: parts.headers, text }
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -74,9 +74,7 @@ fn read_groups(text: &[u8], start: usize) -> Vec<Range<usize>> {
     let mut groups = Vec::new();
     let mut start = start;
     while at(text, start).is_ascii_digit() {
-        let end = (start..text.len())
-            .find(|index| !text[*index].is_ascii_digit())
-            .unwrap_or(text.len());
+        let end = (start..text.len()).find(|index| !text[*index].is_ascii_digit()).unwrap_or(text.len());
         groups.push(start..end);
         if !matches!(at(text, end), b' ' | b'-') {
             break;

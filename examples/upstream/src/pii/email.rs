@@ -66,9 +66,7 @@ fn domain_end(text: &[u8], start: usize) -> Option<usize> {
 /// The label at `start`, or one byte more than a label can have.
 fn label(text: &[u8], start: usize) -> &[u8] {
     let longest = text.len().min(start + LABEL_MAX + 1);
-    let end = (start..longest)
-        .find(|index| !is_label(text[*index]))
-        .unwrap_or(longest);
+    let end = (start..longest).find(|index| !is_label(text[*index])).unwrap_or(longest);
     &text[start..end]
 }
 
@@ -79,11 +77,7 @@ fn top_level_length(label: &[u8]) -> Option<usize> {
         return Some(label.len());
     }
     let length = label.iter().position(|byte| *byte == b'-').unwrap_or(label.len());
-    (length >= 2
-        && label[..length]
-            .iter()
-            .all(|byte| byte.is_ascii_alphabetic() || *byte == LETTER))
-    .then_some(length)
+    (length >= 2 && label[..length].iter().all(|byte| byte.is_ascii_alphabetic() || *byte == LETTER)).then_some(length)
 }
 
 /// `logo@2x.png` is the name of an image.

@@ -40,9 +40,7 @@ mod tests {
         assert_eq!(fold(text).len(), text.chars().count());
         assert_eq!(
             fold(text),
-            [
-                b'a', LETTER, OTHER, OTHER, b'e', LETTER, b' ', b'-', b'5', b'@', 0, b'\n'
-            ],
+            [b'a', LETTER, OTHER, OTHER, b'e', LETTER, b' ', b'-', b'5', b'@', 0, b'\n'],
             "each in its place"
         );
     }

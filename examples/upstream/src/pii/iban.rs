@@ -196,10 +196,7 @@ mod tests {
     fn every_country() {
         let mut seen = Vec::new();
         for example in EXAMPLES.split_whitespace() {
-            let grouped = example
-                .as_bytes()
-                .chunks(4)
-                .map(|group| std::str::from_utf8(group).unwrap());
+            let grouped = example.as_bytes().chunks(4).map(|group| std::str::from_utf8(group).unwrap());
             let grouped = grouped.collect::<Vec<_>>().join(" ");
             check(Kind::Iban, &[&format!("«{example}»"), &format!("to «{grouped}».")]);
             seen.push(&example[..2]);
@@ -262,9 +259,6 @@ mod tests {
 
     #[test]
     fn a_false_start_hides_nothing() {
-        check(
-            Kind::Iban,
-            &["GB00 «DE89370400440532013000»", "de12 de34 «DE89370400440532013000»"],
-        );
+        check(Kind::Iban, &["GB00 «DE89370400440532013000»", "de12 de34 «DE89370400440532013000»"]);
     }
 }

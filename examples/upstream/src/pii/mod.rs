@@ -88,11 +88,7 @@ pub fn find(text: &str) -> Vec<Finding> {
     ] {
         let mut ranges = Vec::new();
         detect(&folded, &mut ranges);
-        found.extend(ranges.into_iter().map(|range| Finding {
-            kind,
-            start: range.start,
-            end: range.end,
-        }));
+        found.extend(ranges.into_iter().map(|range| Finding { kind, start: range.start, end: range.end }));
     }
     without_overlaps(found)
 }

@@ -38,11 +38,7 @@ pub(super) fn detect(text: &[u8], found: &mut Vec<Range<usize>>) {
         if before(text, matched.start).is_ascii_alphanumeric() {
             return None;
         }
-        let limits = if text[first] == b'1' {
-            NORTH_AMERICAN_DIGITS
-        } else {
-            INTERNATIONAL_DIGITS
-        };
+        let limits = if text[first] == b'1' { NORTH_AMERICAN_DIGITS } else { INTERNATIONAL_DIGITS };
         Some(matched.start..read_number(text, first, limits)?)
     });
     each_match(&NORTH_AMERICAN, text, found, |range| {
@@ -218,12 +214,7 @@ mod tests {
     fn a_false_start_hides_nothing() {
         check(
             Kind::Phone,
-            &[
-                "+1 «+14155552671»",
-                "911 «415-555-2671»",
-                "411 555 «212 555 2671»",
-                "call call call «4155552671»",
-            ],
+            &["+1 «+14155552671»", "911 «415-555-2671»", "411 555 «212 555 2671»", "call call call «4155552671»"],
         );
     }
 }

@@ -42,14 +42,7 @@ fn positions_are_code_points() {
     let text = "Grüße 😀 漢字 e\u{301}: ada@example.com";
     let start = text.chars().position(|character| character == 'a').unwrap();
     assert_eq!(start, 15);
-    assert_eq!(
-        find(text),
-        [Finding {
-            kind: Kind::Email,
-            start,
-            end: start + "ada@example.com".len()
-        }]
-    );
+    assert_eq!(find(text), [Finding { kind: Kind::Email, start, end: start + "ada@example.com".len() }]);
 }
 
 #[test]
@@ -61,16 +54,7 @@ fn one_of_each() {
     );
     assert_eq!(
         kinds(&text),
-        [
-            Kind::Email,
-            Kind::Phone,
-            Kind::Card,
-            Kind::Iban,
-            Kind::UsSsn,
-            Kind::IpAddress,
-            Kind::IpAddress,
-            Kind::ApiKey
-        ]
+        [Kind::Email, Kind::Phone, Kind::Card, Kind::Iban, Kind::UsSsn, Kind::IpAddress, Kind::IpAddress, Kind::ApiKey]
     );
 }
 
@@ -92,33 +76,16 @@ fn overlaps_are_settled_by_length_then_kind_then_position() {
             vec![finding(Kind::Card, 5, 9), finding(Kind::Phone, 0, 5)],
             vec![finding(Kind::Phone, 0, 5), finding(Kind::Card, 5, 9)],
         ),
-        (
-            vec![finding(Kind::ApiKey, 2, 4), finding(Kind::Email, 0, 9)],
-            vec![finding(Kind::Email, 0, 9)],
-        ),
-        (
-            vec![finding(Kind::Phone, 0, 9), finding(Kind::Card, 0, 9)],
-            vec![finding(Kind::Card, 0, 9)],
-        ),
-        (
-            vec![finding(Kind::Card, 4, 8), finding(Kind::Card, 1, 5)],
-            vec![finding(Kind::Card, 1, 5)],
-        ),
+        (vec![finding(Kind::ApiKey, 2, 4), finding(Kind::Email, 0, 9)], vec![finding(Kind::Email, 0, 9)]),
+        (vec![finding(Kind::Phone, 0, 9), finding(Kind::Card, 0, 9)], vec![finding(Kind::Card, 0, 9)]),
+        (vec![finding(Kind::Card, 4, 8), finding(Kind::Card, 1, 5)], vec![finding(Kind::Card, 1, 5)]),
         // the middle one loses to both neighbours, or beats both
         (
-            vec![
-                finding(Kind::Card, 0, 5),
-                finding(Kind::Card, 4, 7),
-                finding(Kind::Card, 6, 11),
-            ],
+            vec![finding(Kind::Card, 0, 5), finding(Kind::Card, 4, 7), finding(Kind::Card, 6, 11)],
             vec![finding(Kind::Card, 0, 5), finding(Kind::Card, 6, 11)],
         ),
         (
-            vec![
-                finding(Kind::Card, 0, 3),
-                finding(Kind::Card, 2, 9),
-                finding(Kind::Card, 8, 11),
-            ],
+            vec![finding(Kind::Card, 0, 3), finding(Kind::Card, 2, 9), finding(Kind::Card, 8, 11)],
             vec![finding(Kind::Card, 2, 9)],
         ),
     ] {
@@ -185,27 +152,18 @@ fn findings_do_not_depend_on_where_the_text_stands() {
         let mut text = String::new();
         for _ in 0..=round % 12 {
             // Knuth's MMIX generator: the same texts in every run.
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             text.push_str(PIECES[(state >> 59) as usize]);
         }
         let found = find(&text);
         assert!(found.iter().all(|finding| finding.start < finding.end), "{text:?}");
         assert!(found.windows(2).all(|pair| pair[0].end <= pair[1].start), "{text:?}");
-        assert!(
-            found.last().is_none_or(|last| last.end <= text.chars().count()),
-            "{text:?}"
-        );
+        assert!(found.last().is_none_or(|last| last.end <= text.chars().count()), "{text:?}");
         total += found.len();
         let shift = BEFORE.chars().count();
         let moved: Vec<Finding> = found
             .into_iter()
-            .map(|finding| Finding {
-                start: finding.start + shift,
-                end: finding.end + shift,
-                ..finding
-            })
+            .map(|finding| Finding { start: finding.start + shift, end: finding.end + shift, ..finding })
             .collect();
         assert_eq!(find(&format!("{BEFORE}{text}")), moved, "{text:?}");
     }

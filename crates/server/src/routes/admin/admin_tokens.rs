@@ -16,9 +16,7 @@ use crate::requests::NameBody;
 use crate::views::{AdminTokenView, IssuedToken, List};
 
 pub(crate) fn router() -> OpenApiRouter<ServerState> {
-    OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(revoke))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
 }
 
 /// List the admin tokens, newest first, the revoked ones too.
@@ -79,7 +77,5 @@ async fn revoke(
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
     let revoked = state.app.revoke_admin_token(id).await?;
-    Ok(Answer::ok(&AdminTokenView::from(revoked.value))?
-        .revision(revoked.revision)
-        .done())
+    Ok(Answer::ok(&AdminTokenView::from(revoked.value))?.revision(revoked.revision).done())
 }

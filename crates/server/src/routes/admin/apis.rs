@@ -84,10 +84,7 @@ async fn apply(
         let message = format!("the definition is of {}, the path of {name}", definition.name());
         return Err(Failure::invalid_field("name", &message));
     }
-    let applied = state
-        .app
-        .apply_definition(definition, query.dry_run.unwrap_or(false))
-        .await?;
+    let applied = state.app.apply_definition(definition, query.dry_run.unwrap_or(false)).await?;
     let view = AppliedView {
         name,
         created: applied.created,

@@ -50,17 +50,12 @@ async fn list(
     State(state): State<ServerState>,
     Query(AdminKeyList(list)): Query<AdminKeyList>,
 ) -> Result<Response, Failure> {
-    let page = state
-        .app
-        .list_keys(&Actor::Operator, list.filter.clone(), list.page)
-        .await?;
+    let page = state.app.list_keys(&Actor::Operator, list.filter.clone(), list.page).await?;
     let now = state.app.now();
     let next = page.rows.last().filter(|_| page.more).map(|row| row.key.id.to_string());
     let next_page = next.as_deref().map(|cursor| list.next_page(PATH, cursor));
     let rows = page.rows.iter().map(|row| AdminKeyView::of(row, now)).collect();
-    Ok(Answer::ok(&List::bare(rows, next))?
-        .next_page(next_page.as_deref())?
-        .done())
+    Ok(Answer::ok(&List::bare(rows, next))?.next_page(next_page.as_deref())?.done())
 }
 
 /// Create a key for an organization.
@@ -104,9 +99,7 @@ async fn show(
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
     let row = state.app.find_key(&Actor::Operator, id).await?;
-    Ok(Answer::ok(&AdminKeyView::of(&row, state.app.now()))?
-        .etag(row.revision)?
-        .done())
+    Ok(Answer::ok(&AdminKeyView::of(&row, state.app.now()))?.etag(row.revision)?.done())
 }
 
 /// Change a key.
@@ -225,8 +218,5 @@ async fn enable(
 
 fn mutated(state: &ServerState, mutated: &Mutated<KeyRow>) -> Result<Response, Failure> {
     let view = AdminKeyView::of(&mutated.value, state.app.now());
-    Ok(Answer::ok(&view)?
-        .etag(mutated.value.revision)?
-        .revision(mutated.revision)
-        .done())
+    Ok(Answer::ok(&view)?.etag(mutated.value.revision)?.revision(mutated.revision).done())
 }

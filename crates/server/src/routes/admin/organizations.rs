@@ -18,9 +18,7 @@ use crate::views::{List, OrganizationView};
 const PATH: &str = "/admin/v1/organizations";
 
 pub(crate) fn router() -> OpenApiRouter<ServerState> {
-    OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(show, update))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, update))
 }
 
 /// List the organizations.
@@ -43,18 +41,10 @@ async fn list(
     Query(OrganizationList(page)): Query<OrganizationList>,
 ) -> Result<Response, Failure> {
     let found = state.app.list_organizations(page).await?;
-    let next = found
-        .rows
-        .last()
-        .filter(|_| found.more)
-        .map(|organization| organization.id.to_string());
-    let next_page = next
-        .as_deref()
-        .map(|cursor| format!("{PATH}?limit={}&cursor={cursor}", page.limit));
+    let next = found.rows.last().filter(|_| found.more).map(|organization| organization.id.to_string());
+    let next_page = next.as_deref().map(|cursor| format!("{PATH}?limit={}&cursor={cursor}", page.limit));
     let rows = found.rows.into_iter().map(OrganizationView::from).collect();
-    Ok(Answer::ok(&List::bare(rows, next))?
-        .next_page(next_page.as_deref())?
-        .done())
+    Ok(Answer::ok(&List::bare(rows, next))?.next_page(next_page.as_deref())?.done())
 }
 
 /// Create an organization.
@@ -117,7 +107,5 @@ async fn update(
     Json(body): Json<UpdateOrganizationBody>,
 ) -> Result<Response, Failure> {
     let updated = state.app.update_organization(id, body.name, body.status).await?;
-    Ok(Answer::ok(&OrganizationView::from(updated.value))?
-        .revision(updated.revision)
-        .done())
+    Ok(Answer::ok(&OrganizationView::from(updated.value))?.revision(updated.revision).done())
 }

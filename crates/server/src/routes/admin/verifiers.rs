@@ -16,9 +16,7 @@ use crate::requests::NameBody;
 use crate::views::{IssuedToken, List, VerifierView};
 
 pub(crate) fn router() -> OpenApiRouter<ServerState> {
-    OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(revoke))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
 }
 
 /// List the verifiers, newest first, the revoked ones too.
@@ -79,7 +77,5 @@ async fn revoke(
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
     let revoked = state.app.revoke_verifier(id).await?;
-    Ok(Answer::ok(&VerifierView::from(revoked.value))?
-        .revision(revoked.revision)
-        .done())
+    Ok(Answer::ok(&VerifierView::from(revoked.value))?.revision(revoked.revision).done())
 }

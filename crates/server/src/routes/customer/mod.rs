@@ -44,21 +44,14 @@ impl Customer {
             .method_not_allowed_fallback(method_not_allowed)
             .layer(from_fn(trace::note_route))
             .with_state(state.clone());
-        Self {
-            state,
-            router,
-            fallback,
-        }
+        Self { state, router, fallback }
     }
 
     /// Answers any request.
     pub(crate) async fn answer(self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let api = ApiContext::of(&self.state, &parts);
-        let is_ours = api
-            .as_ref()
-            .and_then(|api| api.relative_path(&parts))
-            .is_some_and(is_customer_path);
+        let is_ours = api.as_ref().and_then(|api| api.relative_path(&parts)).is_some_and(is_customer_path);
         let request = Request::from_parts(parts, body);
         match (api, self.fallback) {
             (_, Some(fallback)) if !is_ours => call(fallback, request).await,
@@ -82,10 +75,7 @@ async fn guarded(state: &ServerState, router: Router, api: &ApiContext, is_ours:
         Ok(caller) => caller,
         Err(failure) => return failure.into_response(),
     };
-    let Some(uri) = api
-        .relative_path(&parts)
-        .and_then(|path| relative_uri(path, parts.uri.query()))
-    else {
+    let Some(uri) = api.relative_path(&parts).and_then(|path| relative_uri(path, parts.uri.query())) else {
         return Failure::no_route().into_response();
     };
     parts.uri = uri;
@@ -115,24 +105,10 @@ mod tests {
 
     #[test]
     fn the_customer_api_keeps_to_its_place() {
-        for path in [
-            "/api-keys",
-            "/api-keys/",
-            "/api-keys/key_1/rotate",
-            "/account/usage",
-            "/account/usage/x",
-        ] {
+        for path in ["/api-keys", "/api-keys/", "/api-keys/key_1/rotate", "/account/usage", "/account/usage/x"] {
             assert!(is_customer_path(path), "{path}");
         }
-        for path in [
-            "",
-            "/",
-            "/api-keysx",
-            "/account",
-            "/account/usages",
-            "/users/api-keys",
-            "//api-keys",
-        ] {
+        for path in ["", "/", "/api-keysx", "/account", "/account/usages", "/users/api-keys", "//api-keys"] {
             assert!(!is_customer_path(path), "{path}");
         }
     }

@@ -31,15 +31,9 @@ pub(crate) async fn create(
     Query(Nothing): Query<Nothing>,
     Json(body): Json<CreateKeyBody>,
 ) -> Result<Response, Failure> {
-    let issued = state
-        .app
-        .create_key(&caller.actor(), KeyPlace::default(), body.try_into()?)
-        .await?;
+    let issued = state.app.create_key(&caller.actor(), KeyPlace::default(), body.try_into()?).await?;
     let location = caller.path(&format!("/api-keys/{}", issued.row.key.id));
     let (etag, revision) = (issued.row.revision, issued.revision);
     let key = IssuedKey::of(issued, state.app.now());
-    Ok(Answer::created(&location, &caller.in_form(key))?
-        .etag(etag)?
-        .revision(revision)
-        .done())
+    Ok(Answer::created(&location, &caller.in_form(key))?.etag(etag)?.revision(revision).done())
 }

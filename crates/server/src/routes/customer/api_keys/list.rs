@@ -31,15 +31,10 @@ pub(crate) async fn list(
     State(state): State<ServerState>,
     Query(list): Query<KeyList>,
 ) -> Result<Response, Failure> {
-    let page = state
-        .app
-        .list_keys(&caller.actor(), list.filter.clone(), list.page)
-        .await?;
+    let page = state.app.list_keys(&caller.actor(), list.filter.clone(), list.page).await?;
     let now = state.app.now();
     let next = page.rows.last().filter(|_| page.more).map(|row| row.key.id.to_string());
-    let next_page = next
-        .as_deref()
-        .map(|cursor| list.next_page(&caller.path("/api-keys"), cursor));
+    let next_page = next.as_deref().map(|cursor| list.next_page(&caller.path("/api-keys"), cursor));
     let rows = page.rows.iter().map(|row| KeyView::of(row, now)).collect();
     caller.list(rows, next, next_page.as_deref())
 }

@@ -33,8 +33,5 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
 /// The answer to a mutation of a key: the key as it is now.
 fn mutated(caller: &Caller, mutated: &Mutated<KeyRow>, now: Timestamp) -> Result<Response, Failure> {
     let view = KeyView::of(&mutated.value, now);
-    Ok(Answer::ok(&caller.in_form(view))?
-        .etag(mutated.value.revision)?
-        .revision(mutated.revision)
-        .done())
+    Ok(Answer::ok(&caller.in_form(view))?.etag(mutated.value.revision)?.revision(mutated.revision).done())
 }

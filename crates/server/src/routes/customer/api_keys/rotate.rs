@@ -36,9 +36,7 @@ pub(crate) async fn rotate(
     OptionalJson(body): OptionalJson<RotateKeyBody>,
 ) -> Result<Response, Failure> {
     let (actor, overlap) = (caller.actor(), body.overlap_seconds);
-    let issued = if_match
-        .attempt(|revision| state.app.rotate_key(&actor, id, overlap, revision))
-        .await?;
+    let issued = if_match.attempt(|revision| state.app.rotate_key(&actor, id, overlap, revision)).await?;
     let (etag, revision) = (issued.row.revision, issued.revision);
     let key = IssuedKey::of(issued, state.app.now());
     Ok(Answer::ok(&caller.in_form(key))?.etag(etag)?.revision(revision).done())

@@ -15,28 +15,14 @@ async fn absent_stays_and_null_lifts() {
     let (holder, key) = (deployment.full().await, deployment.full().await);
     let ip = json!({"restrictions": {"ip": ["203.0.113.0/24"], "referrer": []}, "expires_at": "2026-02-01T00:00:00Z"});
     let key_now = patch(&deployment, &holder, &key, ip).await.expect(200);
-    assert_eq!(
-        key_now["restrictions"],
-        json!({"ip": ["203.0.113.0/24"], "referrer": [], "endpoint": null})
-    );
-    let key_now = patch(&deployment, &holder, &key, json!({"restrictions": {"referrer": null}}))
-        .await
-        .expect(200);
-    assert_eq!(
-        key_now["restrictions"],
-        json!({"ip": ["203.0.113.0/24"], "referrer": null, "endpoint": null})
-    );
+    assert_eq!(key_now["restrictions"], json!({"ip": ["203.0.113.0/24"], "referrer": [], "endpoint": null}));
+    let key_now = patch(&deployment, &holder, &key, json!({"restrictions": {"referrer": null}})).await.expect(200);
+    assert_eq!(key_now["restrictions"], json!({"ip": ["203.0.113.0/24"], "referrer": null, "endpoint": null}));
     assert_eq!(key_now["expires_at"], "2026-02-01T00:00:00Z");
     let change = json!({"name": "new", "expires_at": null, "metadata": {"a": 1}, "restrictions": {"ip": null}});
     let key_now = patch(&deployment, &holder, &key, change).await.expect(200);
-    assert_eq!(
-        key_now["restrictions"],
-        json!({"ip": null, "referrer": null, "endpoint": null})
-    );
-    assert_eq!(
-        (&key_now["name"], &key_now["expires_at"]),
-        (&"new".into(), &Value::Null)
-    );
+    assert_eq!(key_now["restrictions"], json!({"ip": null, "referrer": null, "endpoint": null}));
+    assert_eq!((&key_now["name"], &key_now["expires_at"]), (&"new".into(), &Value::Null));
     assert_eq!(key_now["metadata"], json!({"a": 1}));
     let before = key_now;
     assert_eq!(patch(&deployment, &holder, &key, json!({})).await.expect(200), before);
@@ -63,11 +49,7 @@ async fn bad_bodies_are_refused_with_the_field() {
     ];
     for (body, field) in cases {
         let error = patch(&deployment, &holder, &holder, body.clone()).await.error();
-        assert_eq!(
-            error,
-            (400, "invalid_request".to_owned(), Some(field.to_owned())),
-            "{body}"
-        );
+        assert_eq!(error, (400, "invalid_request".to_owned(), Some(field.to_owned())), "{body}");
     }
 }
 
@@ -75,22 +57,11 @@ async fn bad_bodies_are_refused_with_the_field() {
 async fn a_dead_key_cannot_be_changed() {
     let deployment = Deployment::start().await;
     let (holder, key) = (deployment.full().await, deployment.full().await);
-    deployment
-        .public(&format!("DELETE /v1/api-keys/{}", key.id))
-        .bearer(&holder.secret)
-        .send()
-        .await
-        .expect(200);
-    assert_eq!(
-        patch(&deployment, &holder, &key, json!({"name": "x"})).await.error().0,
-        409
-    );
+    deployment.public(&format!("DELETE /v1/api-keys/{}", key.id)).bearer(&holder.secret).send().await.expect(200);
+    assert_eq!(patch(&deployment, &holder, &key, json!({"name": "x"})).await.error().0, 409);
     for action in ["rotate", "disable", "enable"] {
         let what = format!("POST /v1/api-keys/{}/{action}", key.id);
-        assert_eq!(
-            deployment.public(&what).bearer(&holder.secret).send().await.error().0,
-            409
-        );
+        assert_eq!(deployment.public(&what).bearer(&holder.secret).send().await.error().0, 409);
     }
 }
 
@@ -109,22 +80,12 @@ async fn every_mutation_of_a_key_heeds_if_match() {
         let key = deployment.full().await;
         let path = format!("/v1/api-keys/{}", key.id);
         let etag = async || {
-            let reply = deployment
-                .public(&format!("GET {path}"))
-                .bearer(&holder.secret)
-                .send()
-                .await;
+            let reply = deployment.public(&format!("GET {path}")).bearer(&holder.secret).send().await;
             reply.header("etag").unwrap().to_owned()
         };
         let status = async |if_match: &[&str]| {
-            let call = deployment
-                .public(&format!("{method} {path}{suffix}"))
-                .bearer(&holder.secret);
-            let call = if body.is_empty() {
-                call
-            } else {
-                call.body("application/json", body)
-            };
+            let call = deployment.public(&format!("{method} {path}{suffix}")).bearer(&holder.secret);
+            let call = if body.is_empty() { call } else { call.body("application/json", body) };
             let call = if_match.iter().fold(call, |call, line| call.header("if-match", line));
             call.send().await.status.as_u16()
         };
@@ -137,11 +98,7 @@ async fn every_mutation_of_a_key_heeds_if_match() {
             assert_eq!(status(&[malformed]).await, 400, "{method}{suffix} {malformed}");
         }
         assert_eq!(etag().await, current, "nothing has changed");
-        assert_eq!(
-            status(&["\"1\"", &current]).await,
-            200,
-            "{method}{suffix}: one of several lines"
-        );
+        assert_eq!(status(&["\"1\"", &current]).await, 200, "{method}{suffix}: one of several lines");
         assert_eq!(status(&["*"]).await, 200);
     }
 }
@@ -152,12 +109,7 @@ async fn whether_the_key_exists_is_said_before_the_precondition() {
     let holder = deployment.full().await;
     let what = format!("DELETE /v1/api-keys/key_{}", "0".repeat(26));
     for if_match in ["W/\"1\"", "\"1\"", "*"] {
-        let reply = deployment
-            .public(&what)
-            .bearer(&holder.secret)
-            .header("if-match", if_match)
-            .send()
-            .await;
+        let reply = deployment.public(&what).bearer(&holder.secret).header("if-match", if_match).send().await;
         assert_eq!(reply.status, 404, "{if_match}");
     }
 }
