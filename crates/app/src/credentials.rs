@@ -23,7 +23,7 @@ impl App {
             id: VerifierId::new(now, &*self.entropy),
             name,
             digest: token.digest(),
-            created_at: now,
+            created_at: now.to_whole_seconds(),
             revoked_at: None,
         };
         let mut tx = self.store.begin().await?;
@@ -47,7 +47,7 @@ impl App {
         if verifier.revoked_at.is_some() {
             return Ok(Mutated { value: verifier, revision: self.engine.revision() });
         }
-        verifier.revoked_at = Some(self.now());
+        verifier.revoked_at = Some(self.now().to_whole_seconds());
         verifiers::put(&mut tx, &verifier).await?;
         tx.publish(Change::Verifier(verifier.clone()));
         let revision = self.commit(tx).await?;
@@ -58,7 +58,12 @@ impl App {
     pub async fn create_admin_token(&self, name: Name) -> Result<(Mutated<AdminToken>, IssuedSecret), AppError> {
         let now = self.now();
         let secret = issue_operator_token(ADMIN_TOKEN_PREFIX, &*self.entropy);
-        let token = AdminToken { id: AdminTokenId::new(now, &*self.entropy), name, created_at: now, revoked_at: None };
+        let token = AdminToken {
+            id: AdminTokenId::new(now, &*self.entropy),
+            name,
+            created_at: now.to_whole_seconds(),
+            revoked_at: None,
+        };
         let mut tx = self.store.begin().await?;
         admin_tokens::create(&mut tx, &token, &secret.digest()).await?;
         let revision = self.commit(tx).await?;
@@ -75,7 +80,7 @@ impl App {
     pub async fn revoke_admin_token(&self, id: AdminTokenId) -> Result<Mutated<AdminToken>, AppError> {
         let now = self.now();
         let mut tx = self.store.begin().await?;
-        let revoked = admin_tokens::revoke(&mut tx, id, now).await?;
+        let revoked = admin_tokens::revoke(&mut tx, id, now.to_whole_seconds()).await?;
         let token = revoked.ok_or(AppError::NotFound { what: "admin token" })?;
         let revision: Revision = self.commit(tx).await?;
         Ok(Mutated { value: token, revision })

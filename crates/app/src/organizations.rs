@@ -19,7 +19,7 @@ impl App {
             id: OrganizationId::new(now, &*self.entropy),
             name,
             status: OrganizationStatus::Active,
-            created_at: now,
+            created_at: now.to_whole_seconds(),
         };
         organizations::put(&mut tx, &organization).await?;
         tx.publish(Change::Organization(organization.clone()));

@@ -32,6 +32,11 @@ impl Timestamp {
         Some(Self(micros))
     }
 
+    /// This instant without the fraction of its second, for times that are only shown.
+    pub const fn to_whole_seconds(self) -> Self {
+        Self(self.0 - self.0.rem_euclid(1_000_000))
+    }
+
     /// Whole hours since the Unix epoch, the bucket of usage counts.
     pub const fn hour(self) -> i64 {
         self.0.div_euclid(3_600_000_000)

@@ -116,18 +116,16 @@ pub(super) fn expiry(
     if has_expired(expires_at, now) {
         return Err(AppError::invalid(field, "must be in the future"));
     }
-    let Some(longest) = format.and_then(KeyFormat::ttl_seconds_max) else {
-        let limit = created_at.plus_seconds(limits::TTL_SECONDS_MAX);
-        return match (expires_at, limit) {
-            (Some(at), Some(limit)) if at > limit => Err(AppError::invalid(field, too_long(limits::TTL_SECONDS_MAX))),
-            _ => Ok(()),
-        };
-    };
-    match (expires_at, created_at.plus_seconds(longest)) {
-        (None, _) => {
+    let required = format.and_then(KeyFormat::ttl_seconds_max);
+    let longest = required.unwrap_or(limits::TTL_SECONDS_MAX);
+    match expires_at {
+        None if required.is_some() => {
             Err(AppError::invalid(field, format!("keys of this kind expire, after at most {longest} seconds")))
         }
-        (Some(at), Some(limit)) if at > limit => Err(AppError::invalid(field, too_long(longest))),
+        // Creation is kept in whole seconds, so the fraction that was cut off is added back.
+        Some(at) if created_at.plus_seconds(longest + 1).is_some_and(|limit| at >= limit) => {
+            Err(AppError::invalid(field, too_long(longest)))
+        }
         _ => Ok(()),
     }
 }

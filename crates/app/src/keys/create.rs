@@ -100,7 +100,7 @@ impl App {
             metadata: input.metadata,
             disabled: false,
             revocation: None,
-            created_at: now,
+            created_at: now.to_whole_seconds(),
             created_by: match &acting {
                 Acting::Operator => Creator::Operator,
                 Acting::Key { key, .. } => Creator::Key(key.id),
@@ -215,7 +215,10 @@ fn choose_scopes(scopes: Option<Scopes>, kind: Kind, parent: Option<&Key>) -> Re
         (None, _, Some(parent)) => Ok(parent.scopes.clone()),
         // A secret key is full access by its kind.
         (None, Kind::Secret, None) => Ok(Scopes::Full),
-        (None, _, None) => Err(AppError::invalid("scopes", "is missing: this kind of key names its scopes")),
+        (None, _, None) => Err(AppError::invalid(
+            "scopes",
+            "must name what the key may do; only secret keys have full access by default",
+        )),
     }
 }
 

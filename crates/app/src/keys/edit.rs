@@ -120,7 +120,7 @@ impl App {
         let mut tx = self.store.begin().await?;
         let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, now).await?;
         let mut key = row.key.clone();
-        key.revocation.get_or_insert(Revocation { at: now, reason });
+        key.revocation.get_or_insert(Revocation { at: now.to_whole_seconds(), reason });
         key.old_secret = None;
         self.put_edited(tx, row, key).await
     }

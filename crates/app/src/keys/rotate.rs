@@ -42,7 +42,7 @@ impl App {
         key.digest = secret.digest();
         key.hint = secret.hint();
         key.prefix.clone_from(&format.prefix);
-        key.rotated_at = Some(now);
+        key.rotated_at = Some(now.to_whole_seconds());
         put_key(&mut tx, &key).await?;
         let revision = self.commit(tx).await?;
         let row = self.ledger.with_last_used(KeyRow { key, last_used: row.last_used, revision });
