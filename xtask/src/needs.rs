@@ -30,8 +30,11 @@ enum Source {
 }
 
 /// What the tests need beyond Rust.
-pub(crate) const FOR_TESTS: &[Need] =
-    &[Need { command: "cc", from: Source::Debian("gcc libc6-dev"), why: "compiles the bundled SQLite" }];
+pub(crate) const FOR_TESTS: &[Need] = &[
+    Need { command: "cc", from: Source::Debian("gcc libc6-dev"), why: "compiles the bundled SQLite" },
+    // The server itself is not on the search path in Debian; this comes with it.
+    Need { command: "pg_ctlcluster", from: Source::Debian("postgresql"), why: "is PostgreSQL, which the tests start" },
+];
 
 /// What the checks need beyond what the tests need.
 pub(crate) const FOR_CHECKS: &[Need] = &[

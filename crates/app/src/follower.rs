@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use claviger_domain::change::{Change, Revision};
 use claviger_engine::Engine;
-use claviger_store::{Reader, Store, StoreError, feed};
+use claviger_store::{Connection, Store, StoreError, feed};
 use futures_util::StreamExt as _;
 
 use crate::AppError;
@@ -82,7 +82,7 @@ impl Follower {
     }
 }
 
-async fn send_snapshot(reader: &mut Reader, changes: tokio::sync::mpsc::Sender<Change>) -> Result<(), StoreError> {
+async fn send_snapshot(reader: &mut Connection, changes: tokio::sync::mpsc::Sender<Change>) -> Result<(), StoreError> {
     let mut snapshot = std::pin::pin!(feed::stream_snapshot(reader).await?);
     while let Some(change) = snapshot.next().await {
         if changes.send(change?).await.is_err() {

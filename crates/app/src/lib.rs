@@ -18,7 +18,6 @@ mod maintenance;
 pub mod organizations;
 pub mod usage;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use claviger_domain::change::Revision;
@@ -30,7 +29,7 @@ use claviger_store::{OpenError, Store, Tx};
 pub use actor::Actor;
 pub use claviger_store::admin_tokens::AdminToken;
 pub use claviger_store::keys::{KeyFilter, KeyRow};
-pub use claviger_store::{Page, PageRequest};
+pub use claviger_store::{Database, Page, PageRequest};
 pub use definitions::Applied;
 pub use error::AppError;
 pub use keys::{CreateKey, Issued, KeyPlace, Lifetime, UpdateKey};
@@ -59,10 +58,10 @@ pub struct Mutated<T> {
 }
 
 impl App {
-    /// Opens the database in the file, loads the engine from it and starts the housekeeping that runs beside it.
+    /// Opens the database, loads the engine from it and starts the housekeeping that runs beside it.
     /// Must be called inside a tokio runtime that outlives the app.
     pub async fn open(
-        database: &Path,
+        database: &Database,
         engine: Arc<Engine>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,

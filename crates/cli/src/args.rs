@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use claviger_app::Database;
 use claviger_domain::address::{ForwardingHeader, IpRule};
 use claviger_domain::id::{AdminTokenId, OrganizationId, VerifierId};
 use claviger_domain::key::{ApiName, Name};
@@ -103,6 +104,10 @@ struct SettingsArgs {
     /// Internal address: API servers, proxies, operators, monitoring [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDRESS", env = "CLAVIGER_INTERNAL_LISTEN", hide_env_values = true, value_parser = config::parse_listen)]
     internal_listen: Option<SocketAddr>,
+    /// PostgreSQL database, such as postgres://claviger@db.internal/claviger; the environment variable keeps a
+    /// password out of the process list [default: claviger.db in the data directory]
+    #[arg(long, value_name = "URL", env = "CLAVIGER_DATABASE_URL", hide_env_values = true)]
+    database_url: Option<Database>,
     /// Networks whose forwarding header is believed, separated by commas
     #[arg(
         long,
@@ -133,6 +138,7 @@ impl ServeArgs {
         Settings {
             listen: typed.listen,
             internal_listen: typed.internal_listen,
+            database: typed.database_url.clone(),
             trusted_proxies: typed.trusted_proxies.clone(),
             forwarding_header: typed.forwarding_header,
             cores: typed.cores,

@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::str::FromStr;
 
+use claviger_app::Database;
 use claviger_domain::address::{ForwardingHeader, IpRule, TrustedProxies};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -18,6 +19,7 @@ use toml::de::{DeTable, DeValue};
 pub(crate) struct Settings {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) internal_listen: Option<SocketAddr>,
+    pub(crate) database: Option<Database>,
     pub(crate) trusted_proxies: Option<Vec<IpRule>>,
     pub(crate) forwarding_header: Option<ForwardingHeader>,
     pub(crate) cores: Option<usize>,
@@ -30,6 +32,8 @@ pub(crate) struct Settings {
 pub(crate) struct ServerConfig {
     pub(crate) listen: SocketAddr,
     pub(crate) internal_listen: SocketAddr,
+    /// `None` keeps everything in the data directory.
+    pub(crate) database: Option<Database>,
     pub(crate) trusted_proxies: TrustedProxies,
     /// Data-plane threads; `None` takes as many as the machine has.
     pub(crate) cores: Option<NonZeroUsize>,
@@ -97,6 +101,7 @@ impl Settings {
         Self {
             listen: self.listen.or(weaker.listen),
             internal_listen: self.internal_listen.or(weaker.internal_listen),
+            database: self.database.or(weaker.database),
             trusted_proxies: self.trusted_proxies.or(weaker.trusted_proxies),
             forwarding_header: self.forwarding_header.or(weaker.forwarding_header),
             cores: self.cores.or(weaker.cores),
@@ -118,6 +123,7 @@ impl Settings {
         Ok(ServerConfig {
             listen,
             internal_listen,
+            database: self.database,
             trusted_proxies: TrustedProxies::new(self.trusted_proxies.unwrap_or_default(), header),
             cores: self.cores.and_then(NonZeroUsize::new),
             log_level: self.log_level.unwrap_or_default(),
@@ -139,7 +145,8 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
-const SETTINGS: [&str; 6] = ["listen", "internal_listen", "trusted_proxies", "forwarding_header", "cores", "log"];
+const SETTINGS: [&str; 7] =
+    ["listen", "internal_listen", "database_url", "trusted_proxies", "forwarding_header", "cores", "log"];
 const LOG_SETTINGS: [&str; 2] = ["level", "format"];
 
 /// Turns a parsed file into settings, by hand: serde stops at the first mistake.
@@ -157,6 +164,7 @@ impl Reader<'_> {
         match key.get_ref().as_ref() {
             "listen" => settings.listen = self.parsed("listen", value, parse_listen),
             "internal_listen" => settings.internal_listen = self.parsed("internal_listen", value, parse_listen),
+            "database_url" => settings.database = self.database(value),
             "trusted_proxies" => settings.trusted_proxies = self.networks(value),
             "forwarding_header" => {
                 settings.forwarding_header = self.parsed("forwarding_header", value, parse_forwarding_header);
@@ -188,6 +196,19 @@ impl Reader<'_> {
         let parse = |text: &str| IpRule::from_str(text).map_err(|error| error.to_string());
         let rules = array.iter().filter_map(|element| self.parsed("each of trusted_proxies", element, parse));
         Some(rules.collect())
+    }
+
+    /// A mistake is told without the text, which may hold a password.
+    fn database(&mut self, value: &Value<'_>) -> Option<Database> {
+        let Some(text) = value.get_ref().as_str() else {
+            self.wrong_type("database_url", value, "a text in quotes");
+            return None;
+        };
+        let parsed = Database::from_str(text);
+        if let Err(error) = &parsed {
+            self.mistake(value.span(), &format!("database_url: {error}"));
+        }
+        parsed.ok()
     }
 
     fn cores(&mut self, value: &Value<'_>) -> Option<usize> {
@@ -269,8 +290,18 @@ mod tests {
         let spelled_out = Settings::parse(&uncommented()).unwrap();
         assert_eq!(spelled_out.clone().resolve().unwrap(), defaults);
         // Every setting there is stands in the file.
-        let Settings { listen, internal_listen, trusted_proxies, forwarding_header, cores, log_level, log_format } =
-            spelled_out;
+        let Settings {
+            listen,
+            internal_listen,
+            database,
+            trusted_proxies,
+            forwarding_header,
+            cores,
+            log_level,
+            log_format,
+        } = spelled_out;
+        // The default database has no URL of its own; the file shows one in a comment.
+        assert!(database.is_none() && DEFAULT_FILE.contains("\n# database_url = "));
         assert!(listen.is_some() && internal_listen.is_some() && trusted_proxies.is_some());
         assert!(forwarding_header.is_some() && cores.is_some() && log_level.is_some() && log_format.is_some());
     }
@@ -278,12 +309,14 @@ mod tests {
     #[test]
     fn every_setting_is_read() {
         let settings = Settings::parse(
-            "listen = \"[::1]:80\"\ninternal_listen = \"10.0.0.1:81\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
+            "listen = \"[::1]:80\"\ninternal_listen = \"10.0.0.1:81\"\n\
+             database_url = \"postgres://ada:pw@db.test/keys\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
              forwarding_header = \"forwarded\"\ncores = 4\nlog = { level = \"debug\", format = \"json\" }",
         );
         let expected = Settings {
             listen: Some("[::1]:80".parse().unwrap()),
             internal_listen: Some("10.0.0.1:81".parse().unwrap()),
+            database: Some(Database::Postgres("postgres://ada:pw@db.test/keys".to_owned())),
             trusted_proxies: Some(vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()]),
             forwarding_header: Some(ForwardingHeader::Forwarded),
             cores: Some(4),
@@ -303,7 +336,7 @@ mod tests {
         line 4: each of trusted_proxies "10.0.0.1/8": 10.0.0.1/8 has host bits set; did you mean 10.0.0.0/8?
         line 4: each of trusted_proxies must be a text in quotes, not a TOML integer
         line 5: forwarding_header "x-real-ip": must be "x-forwarded-for" or "forwarded"
-        line 6: colour is not a setting; there are listen, internal_listen, trusted_proxies, forwarding_header, cores, log
+        line 6: colour is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log
         line 8: log.level "loud": must be one of "off", "error", "warn", "info", "debug", "trace"
         line 9: log.file is not a setting; there are log.level, log.format
         line 10: log.cores is not a setting; there are log.level, log.format
@@ -311,10 +344,16 @@ mod tests {
     }
 
     #[test]
+    fn a_mistaken_database_url_is_not_repeated() {
+        let mistakes = mistakes("database_url = \"mysql://ada:hunter2@db.test/keys\"");
+        assert_eq!(mistakes, ["line 1: database_url: a database URL begins with sqlite: or postgres://"]);
+    }
+
+    #[test]
     fn broken_toml_is_reported_with_the_rest() {
         insta::assert_snapshot!(mistakes("listen = \nport = 1\nlisten = \"x\"").join("\n"), @r"
         line 1: string values must be quoted, expected literal string
-        line 2: port is not a setting; there are listen, internal_listen, trusted_proxies, forwarding_header, cores, log
+        line 2: port is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log
         line 3: duplicate key
         ");
     }

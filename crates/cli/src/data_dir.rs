@@ -5,6 +5,8 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use claviger_app::Database;
+
 use crate::failure::{Context as _, Failure};
 
 /// Where everything in a data directory is.
@@ -31,8 +33,8 @@ impl DataDir {
     }
 
     /// The embedded database.
-    pub(crate) fn database(&self) -> PathBuf {
-        self.0.join("claviger.db")
+    pub(crate) fn database(&self) -> Database {
+        Database::Sqlite(self.0.join("claviger.db"))
     }
 
     /// The config file that is read when none is named.

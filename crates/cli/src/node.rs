@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
-use claviger_app::App;
+use claviger_app::{App, Database};
 use claviger_domain::address::TrustedProxies;
 use claviger_domain::random::SystemEntropy;
 use claviger_domain::time::SystemClock;
@@ -47,9 +47,14 @@ impl Node {
         // The database of a server that cannot listen is left alone.
         let sockets = Sockets::bind(directory, config, cores)?;
         let engine = Arc::new(Engine::new(EngineOptions::default()));
-        let opened = App::open(&directory.database(), engine, Arc::new(SystemClock), Arc::new(SystemEntropy)).await;
+        let database = config.database.clone().unwrap_or_else(|| directory.database());
+        let opened = App::open(&database, engine, Arc::new(SystemClock), Arc::new(SystemEntropy)).await;
         let app = opened.map_err(|error| {
-            Failure::new(error.to_string()).next("nothing was changed; `--data DIR` starts on another data directory")
+            let next = match database {
+                Database::Sqlite(_) => "nothing was changed; `--data DIR` starts on another data directory",
+                Database::Postgres(_) => "nothing was changed; check --database-url and that the database is running",
+            };
+            Failure::new(error.to_string()).next(next)
         })?;
         let state = ServerState { app: Arc::clone(&app), trusted_proxies: Arc::new(config.trusted_proxies.clone()) };
         let (public, internal) = (sockets.public.local_addr(), sockets.internal.local_addr());

@@ -5,6 +5,7 @@ use claviger_domain::key::Name;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 
+use crate::dialect::on_either;
 use crate::row::{id_number, time, word};
 use crate::{Connection, StoreError, Tx};
 
@@ -46,43 +47,52 @@ impl TryFrom<Row> for AdminToken {
 
 /// Writes a new token.
 pub async fn create(tx: &mut Tx, token: &AdminToken, digest: &SecretDigest) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO admin_tokens (id, name, digest, created_at, revoked_at) VALUES ($1, $2, $3, $4, NULL)")
+    on_either!(
+        tx.connection(),
+        sqlx::query(
+            "INSERT INTO admin_tokens (id, name, digest, created_at, revoked_at) VALUES ($1, $2, $3, $4, NULL)"
+        )
         .bind(token.id.to_bytes().to_vec())
         .bind(token.name.as_str())
         .bind(digest.as_bytes().to_vec())
-        .bind(token.created_at.as_micros())
-        .execute(tx.connection())
-        .await?;
+        .bind(token.created_at.as_micros()),
+        execute
+    )?;
     Ok(())
 }
 
 /// Revokes a token; the time of an earlier revocation stays.
 pub async fn revoke(tx: &mut Tx, id: AdminTokenId, now: Timestamp) -> Result<Option<AdminToken>, StoreError> {
-    let row: Option<Row> = sqlx::query_as(
-        "UPDATE admin_tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1
+    let row: Option<Row> = on_either!(
+        tx.connection(),
+        sqlx::query_as(
+            "UPDATE admin_tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1
          RETURNING id, name, created_at, revoked_at",
-    )
-    .bind(id.to_bytes().to_vec())
-    .bind(now.as_micros())
-    .fetch_optional(tx.connection())
-    .await?;
+        )
+        .bind(id.to_bytes().to_vec())
+        .bind(now.as_micros()),
+        fetch_optional
+    )?;
     row.map(AdminToken::try_from).transpose()
 }
 
 /// Whether a token with this digest exists and was not revoked.
 pub async fn is_live(connection: &mut Connection, digest: &SecretDigest) -> Result<bool, StoreError> {
-    let found: Option<i64> =
+    let found: Option<i64> = on_either!(
+        connection,
         sqlx::query_scalar("SELECT created_at FROM admin_tokens WHERE digest = $1 AND revoked_at IS NULL")
-            .bind(digest.as_bytes().to_vec())
-            .fetch_optional(connection)
-            .await?;
+            .bind(digest.as_bytes().to_vec()),
+        fetch_optional
+    )?;
     Ok(found.is_some())
 }
 
 /// Every token, newest first.
 pub async fn list(connection: &mut Connection) -> Result<Vec<AdminToken>, StoreError> {
-    let rows: Vec<Row> = sqlx::query_as("SELECT id, name, created_at, revoked_at FROM admin_tokens ORDER BY id DESC")
-        .fetch_all(connection)
-        .await?;
+    let rows: Vec<Row> = on_either!(
+        connection,
+        sqlx::query_as("SELECT id, name, created_at, revoked_at FROM admin_tokens ORDER BY id DESC"),
+        fetch_all
+    )?;
     rows.into_iter().map(AdminToken::try_from).collect()
 }

@@ -4,6 +4,7 @@ use claviger_domain::change::{Change, Revision};
 use claviger_domain::time::Timestamp;
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 
+use crate::dialect::on_either;
 use crate::row::{from_json, to_json};
 use crate::{Connection, StoreError, apis, keys, organizations, verifiers};
 
@@ -17,8 +18,8 @@ pub struct Transaction {
 }
 
 pub(crate) async fn next_revision(connection: &mut Connection) -> Result<Revision, StoreError> {
-    let revision = sqlx::query_scalar("UPDATE deployment SET revision = revision + 1 RETURNING revision");
-    Ok(Revision(revision.fetch_one(connection).await?))
+    let raise = "UPDATE deployment SET revision = revision + 1 RETURNING revision";
+    Ok(Revision(on_either!(connection, sqlx::query_scalar(raise), fetch_one)?))
 }
 
 pub(crate) async fn insert_changes(
@@ -27,18 +28,24 @@ pub(crate) async fn insert_changes(
     now: Timestamp,
     changes: &[Change],
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO changes (revision, at, body) VALUES ($1, $2, $3)")
-        .bind(revision.0)
-        .bind(now.as_micros())
-        .bind(to_json(changes))
-        .execute(connection)
-        .await?;
+    on_either!(
+        connection,
+        sqlx::query("INSERT INTO changes (revision, at, body) VALUES ($1, $2, $3)")
+            .bind(revision.0)
+            .bind(now.as_micros())
+            .bind(to_json(changes)),
+        execute
+    )?;
     Ok(())
 }
 
 /// The revision of the last committed transaction.
 pub async fn find_revision(connection: &mut Connection) -> Result<Revision, StoreError> {
-    Ok(Revision(sqlx::query_scalar("SELECT revision FROM deployment").fetch_one(connection).await?))
+    Ok(Revision(on_either!(
+        connection,
+        sqlx::query_scalar("SELECT revision FROM deployment"),
+        fetch_one
+    )?))
 }
 
 /// Transactions past a revision, oldest first, at most `limit` of them.
@@ -47,14 +54,20 @@ pub async fn list_transactions(
     past: Revision,
     limit: u32,
 ) -> Result<Vec<Transaction>, StoreError> {
-    let rows: Vec<(i64, String)> =
+    let rows: Vec<(i64, String)> = on_either!(
+        connection,
         sqlx::query_as("SELECT revision, body FROM changes WHERE revision > $1 ORDER BY revision LIMIT $2")
             .bind(past.0)
-            .bind(i64::from(limit))
-            .fetch_all(connection)
-            .await?;
+            .bind(i64::from(limit)),
+        fetch_all
+    )?;
     rows.into_iter()
-        .map(|(revision, body)| Ok(Transaction { revision: Revision(revision), changes: from_json("changes", &body)? }))
+        .map(|(revision, body)| {
+            Ok(Transaction {
+                revision: Revision(revision),
+                changes: from_json("changes", &body)?,
+            })
+        })
         .collect()
 }
 
@@ -62,12 +75,14 @@ pub async fn list_transactions(
 /// a snapshot. The newest transaction always stays.
 pub async fn delete_transactions_before(tx: &mut crate::Tx, before: Timestamp) -> Result<u64, StoreError> {
     let own = tx.revision().0;
-    let deleted = sqlx::query("DELETE FROM changes WHERE at < $1 AND revision < $2 - 1")
-        .bind(before.as_micros())
-        .bind(own)
-        .execute(tx.connection())
-        .await?;
-    Ok(deleted.rows_affected())
+    let deleted = on_either!(
+        tx.connection(),
+        sqlx::query("DELETE FROM changes WHERE at < $1 AND revision < $2 - 1")
+            .bind(before.as_micros())
+            .bind(own),
+        execute
+    )?;
+    Ok(deleted)
 }
 
 /// Everything that matters to verdicts, as changes: apis, organizations, keys (oldest first, so that parents
@@ -76,8 +91,18 @@ pub async fn stream_snapshot(
     connection: &mut Connection,
 ) -> Result<impl Stream<Item = Result<Change, StoreError>> + '_, StoreError> {
     let mut head: Vec<Change> = Vec::new();
-    head.extend(apis::list(connection).await?.into_iter().map(|api| Change::Api(Box::new(api))));
-    head.extend(organizations::list_all(connection).await?.into_iter().map(Change::Organization));
+    head.extend(
+        apis::list(connection)
+            .await?
+            .into_iter()
+            .map(|api| Change::Api(Box::new(api))),
+    );
+    head.extend(
+        organizations::list_all(connection)
+            .await?
+            .into_iter()
+            .map(Change::Organization),
+    );
     head.extend(verifiers::list(connection).await?.into_iter().map(Change::Verifier));
     let keys = keys::stream_all(connection).map_ok(|key| Change::Key(Box::new(key)));
     Ok(stream::iter(head.into_iter().map(Ok)).chain(keys))

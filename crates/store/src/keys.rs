@@ -4,8 +4,9 @@ use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Key, Kind, OldSecret, Revocation, State};
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::time::Timestamp;
-use futures_util::stream::{Stream, StreamExt as _};
+use futures_util::stream::{BoxStream, StreamExt as _};
 
+use crate::dialect::on_either;
 use crate::row::{digest, from_json, id_number, time, to_json, word};
 use crate::{Connection, Page, PageRequest, StoreError, Tx};
 use claviger_domain::change::Revision;
@@ -73,16 +74,28 @@ impl TryFrom<Row> for KeyRow {
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
         let old_secret = match (&row.old_digest, row.overlap_ends_at) {
-            (Some(old), Some(ends_at)) => {
-                Some(OldSecret { digest: digest(TABLE, old)?, overlap_ends_at: Timestamp::from_micros(ends_at) })
-            }
+            (Some(old), Some(ends_at)) => Some(OldSecret {
+                digest: digest(TABLE, old)?,
+                overlap_ends_at: Timestamp::from_micros(ends_at),
+            }),
             (None, None) => None,
             _ => {
-                return Err(StoreError::Row { table: TABLE, reason: "half of an overlap".to_owned() });
+                return Err(StoreError::Row {
+                    table: TABLE,
+                    reason: "half of an overlap".to_owned(),
+                });
             }
         };
-        let restrictions = row.restrictions.as_deref().map(|text| from_json(TABLE, text)).transpose()?;
-        let parent_id = row.parent_id.as_deref().map(|bytes| id_number(TABLE, bytes)).transpose()?;
+        let restrictions = row
+            .restrictions
+            .as_deref()
+            .map(|text| from_json(TABLE, text))
+            .transpose()?;
+        let parent_id = row
+            .parent_id
+            .as_deref()
+            .map(|bytes| id_number(TABLE, bytes))
+            .transpose()?;
         let key = Key {
             id: KeyId::from_u128(id_number(TABLE, &row.id)?),
             organization: OrganizationId::from_u128(id_number(TABLE, &row.organization)?),
@@ -99,13 +112,20 @@ impl TryFrom<Row> for KeyRow {
             parent_id: parent_id.map(KeyId::from_u128),
             metadata: from_json(TABLE, &row.metadata)?,
             disabled: row.disabled,
-            revocation: time(row.revoked_at).map(|at| Revocation { at, reason: row.revoked_reason }),
+            revocation: time(row.revoked_at).map(|at| Revocation {
+                at,
+                reason: row.revoked_reason,
+            }),
             created_at: Timestamp::from_micros(row.created_at),
             created_by: word(TABLE, &row.created_by)?,
             expires_at: time(row.expires_at),
             rotated_at: time(row.rotated_at),
         };
-        Ok(Self { key, last_used: time(row.last_used), revision: Revision(row.revision) })
+        Ok(Self {
+            key,
+            last_used: time(row.last_used),
+            revision: Revision(row.revision),
+        })
     }
 }
 
@@ -116,77 +136,90 @@ fn restrictions_column(restrictions: &Restrictions) -> Option<String> {
 /// Writes a new key.
 pub async fn create(tx: &mut Tx, key: &Key) -> Result<(), StoreError> {
     let revision = tx.revision().0;
-    sqlx::query(
-        "INSERT INTO keys (id, organization, api, name, kind, environment, prefix, hint, digest, old_digest,
+    on_either!(
+        tx.connection(),
+        sqlx::query(
+            "INSERT INTO keys (id, organization, api, name, kind, environment, prefix, hint, digest, old_digest,
              overlap_ends_at, scopes, restrictions, parent_id, metadata, disabled, revoked_at, revoked_reason,
              created_at, created_by, expires_at, rotated_at, last_used, revision)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
              NULL, $23)",
-    )
-    .bind(key.id.to_bytes().to_vec())
-    .bind(key.organization.to_bytes().to_vec())
-    .bind(key.api.as_str())
-    .bind(key.name.as_str())
-    .bind(key.kind.as_str())
-    .bind(key.environment.as_str())
-    .bind(&key.prefix)
-    .bind(&key.hint)
-    .bind(key.digest.as_bytes().to_vec())
-    .bind(key.old_secret.map(|old| old.digest.as_bytes().to_vec()))
-    .bind(key.old_secret.map(|old| old.overlap_ends_at.as_micros()))
-    .bind(to_json(&key.scopes))
-    .bind(restrictions_column(&key.restrictions))
-    .bind(key.parent_id.map(|id| id.to_bytes().to_vec()))
-    .bind(key.metadata.to_json())
-    .bind(key.disabled)
-    .bind(key.revocation.as_ref().map(|revocation| revocation.at.as_micros()))
-    .bind(key.revocation.as_ref().and_then(|revocation| revocation.reason.as_deref()))
-    .bind(key.created_at.as_micros())
-    .bind(key.created_by.to_string())
-    .bind(key.expires_at.map(Timestamp::as_micros))
-    .bind(key.rotated_at.map(Timestamp::as_micros))
-    .bind(revision)
-    .execute(tx.connection())
-    .await?;
+        )
+        .bind(key.id.to_bytes().to_vec())
+        .bind(key.organization.to_bytes().to_vec())
+        .bind(key.api.as_str())
+        .bind(key.name.as_str())
+        .bind(key.kind.as_str())
+        .bind(key.environment.as_str())
+        .bind(&key.prefix)
+        .bind(&key.hint)
+        .bind(key.digest.as_bytes().to_vec())
+        .bind(key.old_secret.map(|old| old.digest.as_bytes().to_vec()))
+        .bind(key.old_secret.map(|old| old.overlap_ends_at.as_micros()))
+        .bind(to_json(&key.scopes))
+        .bind(restrictions_column(&key.restrictions))
+        .bind(key.parent_id.map(|id| id.to_bytes().to_vec()))
+        .bind(key.metadata.to_json())
+        .bind(key.disabled)
+        .bind(key.revocation.as_ref().map(|revocation| revocation.at.as_micros()))
+        .bind(
+            key.revocation
+                .as_ref()
+                .and_then(|revocation| revocation.reason.as_deref()),
+        )
+        .bind(key.created_at.as_micros())
+        .bind(key.created_by.to_string())
+        .bind(key.expires_at.map(Timestamp::as_micros))
+        .bind(key.rotated_at.map(Timestamp::as_micros))
+        .bind(revision),
+        execute
+    )?;
     Ok(())
 }
 
 /// Writes what may change of a key. Its id, owner, api, kind, environment, parent and creation never do.
 pub async fn update(tx: &mut Tx, key: &Key) -> Result<(), StoreError> {
     let revision = tx.revision().0;
-    sqlx::query(
-        "UPDATE keys SET name = $2, prefix = $3, hint = $4, digest = $5, old_digest = $6, overlap_ends_at = $7,
+    on_either!(
+        tx.connection(),
+        sqlx::query(
+            "UPDATE keys SET name = $2, prefix = $3, hint = $4, digest = $5, old_digest = $6, overlap_ends_at = $7,
              scopes = $8, restrictions = $9, metadata = $10, disabled = $11, revoked_at = $12, revoked_reason = $13,
              expires_at = $14, rotated_at = $15, revision = $16
          WHERE id = $1",
-    )
-    .bind(key.id.to_bytes().to_vec())
-    .bind(key.name.as_str())
-    .bind(&key.prefix)
-    .bind(&key.hint)
-    .bind(key.digest.as_bytes().to_vec())
-    .bind(key.old_secret.map(|old| old.digest.as_bytes().to_vec()))
-    .bind(key.old_secret.map(|old| old.overlap_ends_at.as_micros()))
-    .bind(to_json(&key.scopes))
-    .bind(restrictions_column(&key.restrictions))
-    .bind(key.metadata.to_json())
-    .bind(key.disabled)
-    .bind(key.revocation.as_ref().map(|revocation| revocation.at.as_micros()))
-    .bind(key.revocation.as_ref().and_then(|revocation| revocation.reason.as_deref()))
-    .bind(key.expires_at.map(Timestamp::as_micros))
-    .bind(key.rotated_at.map(Timestamp::as_micros))
-    .bind(revision)
-    .execute(tx.connection())
-    .await?;
+        )
+        .bind(key.id.to_bytes().to_vec())
+        .bind(key.name.as_str())
+        .bind(&key.prefix)
+        .bind(&key.hint)
+        .bind(key.digest.as_bytes().to_vec())
+        .bind(key.old_secret.map(|old| old.digest.as_bytes().to_vec()))
+        .bind(key.old_secret.map(|old| old.overlap_ends_at.as_micros()))
+        .bind(to_json(&key.scopes))
+        .bind(restrictions_column(&key.restrictions))
+        .bind(key.metadata.to_json())
+        .bind(key.disabled)
+        .bind(key.revocation.as_ref().map(|revocation| revocation.at.as_micros()))
+        .bind(
+            key.revocation
+                .as_ref()
+                .and_then(|revocation| revocation.reason.as_deref()),
+        )
+        .bind(key.expires_at.map(Timestamp::as_micros))
+        .bind(key.rotated_at.map(Timestamp::as_micros))
+        .bind(revision),
+        execute
+    )?;
     Ok(())
 }
 
 /// The key of that id.
 pub async fn find(connection: &mut Connection, id: KeyId) -> Result<Option<KeyRow>, StoreError> {
-    let row: Option<Row> = sqlx::query_as("SELECT * FROM keys WHERE id = $1")
-        .bind(id.to_bytes().to_vec())
-        .fetch_optional(connection)
-        .await?;
+    let row: Option<Row> = on_either!(
+        connection,
+        sqlx::query_as("SELECT * FROM keys WHERE id = $1").bind(id.to_bytes().to_vec()),
+        fetch_optional
+    )?;
     row.map(KeyRow::try_from).transpose()
 }
 
@@ -197,8 +230,10 @@ pub async fn list(
     now: Timestamp,
     page: PageRequest<KeyId>,
 ) -> Result<Page<KeyRow>, StoreError> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT * FROM keys
+    let rows: Vec<Row> = on_either!(
+        connection,
+        sqlx::query_as(
+            "SELECT * FROM keys
          WHERE ($1 IS NULL OR organization = $1)
            AND (CAST($2 AS TEXT) IS NULL OR api = $2)
            AND (CAST($3 AS TEXT) IS NULL OR kind = $3)
@@ -211,18 +246,18 @@ pub async fn list(
                    ELSE 'active' END)
            AND ($8 IS NULL OR id < $8)
          ORDER BY id DESC LIMIT $9",
-    )
-    .bind(filter.organization.map(|id| id.to_bytes().to_vec()))
-    .bind(filter.api.as_ref().map(ApiName::as_str))
-    .bind(filter.kind.map(Kind::as_str))
-    .bind(filter.environment.map(Environment::as_str))
-    .bind(filter.parent_id.map(|id| id.to_bytes().to_vec()))
-    .bind(filter.state.map(State::as_str))
-    .bind(now.as_micros())
-    .bind(page.after.map(|id| id.to_bytes().to_vec()))
-    .bind(i64::from(page.limit) + 1)
-    .fetch_all(connection)
-    .await?;
+        )
+        .bind(filter.organization.map(|id| id.to_bytes().to_vec()))
+        .bind(filter.api.as_ref().map(ApiName::as_str))
+        .bind(filter.kind.map(Kind::as_str))
+        .bind(filter.environment.map(Environment::as_str))
+        .bind(filter.parent_id.map(|id| id.to_bytes().to_vec()))
+        .bind(filter.state.map(State::as_str))
+        .bind(now.as_micros())
+        .bind(page.after.map(|id| id.to_bytes().to_vec()))
+        .bind(i64::from(page.limit) + 1),
+        fetch_all
+    )?;
     let rows = rows.into_iter().map(KeyRow::try_from).collect::<Result<_, _>>()?;
     Ok(Page::of(rows, page.limit))
 }
@@ -234,20 +269,28 @@ pub async fn count_live(
     api: &ApiName,
     now: Timestamp,
 ) -> Result<i64, StoreError> {
-    let count = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM keys
-         WHERE organization = $1 AND api = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)",
-    )
-    .bind(organization.to_bytes().to_vec())
-    .bind(api.as_str())
-    .bind(now.as_micros());
-    Ok(count.fetch_one(connection).await?)
+    let count = on_either!(
+        connection,
+        sqlx::query_scalar(
+            "SELECT COUNT(*) FROM keys
+             WHERE organization = $1 AND api = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)",
+        )
+        .bind(organization.to_bytes().to_vec())
+        .bind(api.as_str())
+        .bind(now.as_micros()),
+        fetch_one
+    )?;
+    Ok(count)
 }
 
 /// The prefixes under which an api's keys were issued, those of dead keys included.
 pub async fn list_prefixes(connection: &mut Connection, api: &ApiName) -> Result<Vec<String>, StoreError> {
-    let prefixes = sqlx::query_scalar("SELECT DISTINCT prefix FROM keys WHERE api = $1 ORDER BY prefix");
-    Ok(prefixes.bind(api.as_str()).fetch_all(connection).await?)
+    let distinct = "SELECT DISTINCT prefix FROM keys WHERE api = $1 ORDER BY prefix";
+    Ok(on_either!(
+        connection,
+        sqlx::query_scalar(distinct).bind(api.as_str()),
+        fetch_all
+    )?)
 }
 
 /// The distinct scope lists of an api's keys that are neither revoked nor expired, with how many hold each.
@@ -256,23 +299,30 @@ pub async fn list_scope_sets(
     api: &ApiName,
     now: Timestamp,
 ) -> Result<Vec<(claviger_domain::scope::Scopes, i64)>, StoreError> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT scopes, COUNT(*) FROM keys
+    let rows: Vec<(String, i64)> = on_either!(
+        connection,
+        sqlx::query_as(
+            "SELECT scopes, COUNT(*) FROM keys
          WHERE api = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
          GROUP BY scopes",
-    )
-    .bind(api.as_str())
-    .bind(now.as_micros())
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter().map(|(scopes, count)| Ok((from_json(TABLE, &scopes)?, count))).collect()
+        )
+        .bind(api.as_str())
+        .bind(now.as_micros()),
+        fetch_all
+    )?;
+    rows.into_iter()
+        .map(|(scopes, count)| Ok((from_json(TABLE, &scopes)?, count)))
+        .collect()
 }
 
 /// Every key, oldest first.
-pub(crate) fn stream_all(connection: &mut Connection) -> impl Stream<Item = Result<Key, StoreError>> + '_ {
-    sqlx::query_as("SELECT * FROM keys ORDER BY id")
-        .fetch(connection)
-        .map(|row: Result<Row, sqlx::Error>| Ok(KeyRow::try_from(row?)?.key))
+pub(crate) fn stream_all(connection: &mut Connection) -> BoxStream<'_, Result<Key, StoreError>> {
+    const ALL: &str = "SELECT * FROM keys ORDER BY id";
+    let key = |row: Result<Row, sqlx::Error>| Ok(KeyRow::try_from(row?)?.key);
+    match connection {
+        Connection::Sqlite(tx) => sqlx::query_as(ALL).fetch(&mut **tx).map(key).boxed(),
+        Connection::Postgres(tx) => sqlx::query_as(ALL).fetch(&mut **tx).map(key).boxed(),
+    }
 }
 
 /// Ephemeral keys that died before an instant, oldest first, at most `limit` of them.
@@ -281,17 +331,24 @@ pub async fn list_dead_ephemeral(
     before: Timestamp,
     limit: u32,
 ) -> Result<Vec<KeyId>, StoreError> {
-    let ids: Vec<Vec<u8>> =
+    let ids: Vec<Vec<u8>> = on_either!(
+        connection,
         sqlx::query_scalar("SELECT id FROM keys WHERE parent_id IS NOT NULL AND expires_at < $1 ORDER BY id LIMIT $2")
             .bind(before.as_micros())
-            .bind(i64::from(limit))
-            .fetch_all(connection)
-            .await?;
-    ids.iter().map(|id| Ok(KeyId::from_u128(id_number(TABLE, id)?))).collect()
+            .bind(i64::from(limit)),
+        fetch_all
+    )?;
+    ids.iter()
+        .map(|id| Ok(KeyId::from_u128(id_number(TABLE, id)?)))
+        .collect()
 }
 
 /// Forgets a key.
 pub async fn delete(tx: &mut Tx, id: KeyId) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM keys WHERE id = $1").bind(id.to_bytes().to_vec()).execute(tx.connection()).await?;
+    on_either!(
+        tx.connection(),
+        sqlx::query("DELETE FROM keys WHERE id = $1").bind(id.to_bytes().to_vec()),
+        execute
+    )?;
     Ok(())
 }

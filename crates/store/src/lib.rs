@@ -6,12 +6,13 @@
 //! Rows hold primitives and become domain values through checked conversions: a row that makes no
 //! sense is a [`StoreError::Row`], never a panic.
 //!
-//! Reading order: [`database`] (opening, reading, writing), [`feed`] (revisions, changes, the snapshot), then
+//! Reading order: [`database`] (reading, writing), `dialect` (in what SQLite and PostgreSQL differ), [`feed`] (revisions, changes, the snapshot), then
 //! one module a table.
 
 pub mod admin_tokens;
 pub mod apis;
 pub mod database;
+mod dialect;
 pub mod feed;
 pub mod keys;
 pub mod organizations;
@@ -19,7 +20,8 @@ mod row;
 pub mod usage;
 pub mod verifiers;
 
-pub use database::{Connection, OpenError, Reader, Store, StoreError, Tx};
+pub use database::{OpenError, Store, StoreError, Tx};
+pub use dialect::{Connection, Database, DatabaseError};
 
 /// A page of a list that is read from newest to oldest.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@ use claviger_domain::id::OrganizationId;
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::time::Timestamp;
 
+use crate::dialect::on_either;
 use crate::row::{id_number, word};
 use crate::{Connection, Page, PageRequest, StoreError, Tx};
 
@@ -33,26 +34,30 @@ impl TryFrom<Row> for Organization {
 /// Writes an organization, new or altered.
 pub async fn put(tx: &mut Tx, organization: &Organization) -> Result<(), StoreError> {
     let revision = tx.revision().0;
-    sqlx::query(
-        "INSERT INTO organizations (id, name, status, created_at, revision) VALUES ($1, $2, $3, $4, $5)
+    on_either!(
+        tx.connection(),
+        sqlx::query(
+            "INSERT INTO organizations (id, name, status, created_at, revision) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status, revision = excluded.revision",
-    )
-    .bind(organization.id.to_bytes().to_vec())
-    .bind(organization.name.as_str())
-    .bind(OrganizationStatus::as_str(organization.status))
-    .bind(organization.created_at.as_micros())
-    .bind(revision)
-    .execute(tx.connection())
-    .await?;
+        )
+        .bind(organization.id.to_bytes().to_vec())
+        .bind(organization.name.as_str())
+        .bind(OrganizationStatus::as_str(organization.status))
+        .bind(organization.created_at.as_micros())
+        .bind(revision),
+        execute
+    )?;
     Ok(())
 }
 
 /// The organization of that id.
 pub async fn find(connection: &mut Connection, id: OrganizationId) -> Result<Option<Organization>, StoreError> {
-    let row: Option<Row> = sqlx::query_as("SELECT id, name, status, created_at FROM organizations WHERE id = $1")
-        .bind(id.to_bytes().to_vec())
-        .fetch_optional(connection)
-        .await?;
+    let row: Option<Row> = on_either!(
+        connection,
+        sqlx::query_as("SELECT id, name, status, created_at FROM organizations WHERE id = $1")
+            .bind(id.to_bytes().to_vec()),
+        fetch_optional
+    )?;
     row.map(Organization::try_from).transpose()
 }
 
@@ -61,22 +66,26 @@ pub async fn list(
     connection: &mut Connection,
     page: PageRequest<OrganizationId>,
 ) -> Result<Page<Organization>, StoreError> {
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, name, status, created_at FROM organizations
+    let rows: Vec<Row> = on_either!(
+        connection,
+        sqlx::query_as(
+            "SELECT id, name, status, created_at FROM organizations
          WHERE ($1 IS NULL OR id < $1) ORDER BY id DESC LIMIT $2",
-    )
-    .bind(page.after.map(|id| id.to_bytes().to_vec()))
-    .bind(i64::from(page.limit) + 1)
-    .fetch_all(connection)
-    .await?;
+        )
+        .bind(page.after.map(|id| id.to_bytes().to_vec()))
+        .bind(i64::from(page.limit) + 1),
+        fetch_all
+    )?;
     let rows = rows.into_iter().map(Organization::try_from).collect::<Result<_, _>>()?;
     Ok(Page::of(rows, page.limit))
 }
 
 /// Every organization, oldest first.
 pub async fn list_all(connection: &mut Connection) -> Result<Vec<Organization>, StoreError> {
-    let rows: Vec<Row> = sqlx::query_as("SELECT id, name, status, created_at FROM organizations ORDER BY id")
-        .fetch_all(connection)
-        .await?;
+    let rows: Vec<Row> = on_either!(
+        connection,
+        sqlx::query_as("SELECT id, name, status, created_at FROM organizations ORDER BY id"),
+        fetch_all
+    )?;
     rows.into_iter().map(Organization::try_from).collect()
 }

@@ -4,6 +4,7 @@ use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::ApiName;
 use claviger_domain::time::Timestamp;
 
+use crate::dialect::on_either;
 use crate::{Connection, Store, StoreError};
 
 /// How often something happened with a key within an hour, in this run of the process.
@@ -42,28 +43,32 @@ pub struct UsageSum {
 pub async fn put_totals(store: &Store, incarnation: i64, rows: &[UsageRow]) -> Result<(), StoreError> {
     let mut tx = store.begin_unpublished().await?;
     for row in rows {
-        sqlx::query(
-            "INSERT INTO usage (organization, api, hour, key_id, scope, outcome, incarnation, total)
+        on_either!(
+            &mut tx,
+            sqlx::query(
+                "INSERT INTO usage (organization, api, hour, key_id, scope, outcome, incarnation, total)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
              ON CONFLICT (organization, api, hour, key_id, scope, outcome, incarnation)
              DO UPDATE SET total = excluded.total WHERE excluded.total > usage.total",
-        )
-        .bind(row.organization.to_bytes().to_vec())
-        .bind(row.api.as_str())
-        .bind(row.hour)
-        .bind(row.key.to_bytes().to_vec())
-        .bind(&row.scope)
-        .bind(&row.outcome)
-        .bind(incarnation)
-        .bind(row.total)
-        .execute(&mut *tx)
-        .await?;
+            )
+            .bind(row.organization.to_bytes().to_vec())
+            .bind(row.api.as_str())
+            .bind(row.hour)
+            .bind(row.key.to_bytes().to_vec())
+            .bind(&row.scope)
+            .bind(&row.outcome)
+            .bind(incarnation)
+            .bind(row.total),
+            execute
+        )?;
         if let Some(last_used) = row.last_used {
-            sqlx::query("UPDATE keys SET last_used = $2 WHERE id = $1 AND (last_used IS NULL OR last_used < $2)")
-                .bind(row.key.to_bytes().to_vec())
-                .bind(last_used.as_micros())
-                .execute(&mut *tx)
-                .await?;
+            on_either!(
+                &mut tx,
+                sqlx::query("UPDATE keys SET last_used = $2 WHERE id = $1 AND (last_used IS NULL OR last_used < $2)")
+                    .bind(row.key.to_bytes().to_vec())
+                    .bind(last_used.as_micros()),
+                execute
+            )?;
         }
     }
     tx.commit().await?;
@@ -78,17 +83,22 @@ pub async fn sum(
     key: Option<KeyId>,
     hours: std::ops::Range<i64>,
 ) -> Result<Vec<UsageSum>, StoreError> {
-    let rows: Vec<(String, String, i64)> = sqlx::query_as(
-        "SELECT scope, outcome, CAST(SUM(total) AS BIGINT) FROM usage
+    let rows: Vec<(String, String, i64)> = on_either!(
+        connection,
+        sqlx::query_as(
+            "SELECT scope, outcome, CAST(SUM(total) AS BIGINT) FROM usage
          WHERE organization = $1 AND api = $2 AND hour >= $3 AND hour < $4 AND ($5 IS NULL OR key_id = $5)
          GROUP BY scope, outcome ORDER BY scope, outcome",
-    )
-    .bind(organization.to_bytes().to_vec())
-    .bind(api.as_str())
-    .bind(hours.start)
-    .bind(hours.end)
-    .bind(key.map(|id| id.to_bytes().to_vec()))
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|(scope, outcome, total)| UsageSum { scope, outcome, total }).collect())
+        )
+        .bind(organization.to_bytes().to_vec())
+        .bind(api.as_str())
+        .bind(hours.start)
+        .bind(hours.end)
+        .bind(key.map(|id| id.to_bytes().to_vec())),
+        fetch_all
+    )?;
+    Ok(rows
+        .into_iter()
+        .map(|(scope, outcome, total)| UsageSum { scope, outcome, total })
+        .collect())
 }

@@ -4,6 +4,7 @@ use claviger_domain::change::Verifier;
 use claviger_domain::id::VerifierId;
 use claviger_domain::time::Timestamp;
 
+use crate::dialect::on_either;
 use crate::row::{digest, id_number, time, word};
 use crate::{Connection, StoreError, Tx};
 
@@ -34,35 +35,39 @@ impl TryFrom<Row> for Verifier {
 
 /// Writes a verifier, new or revoked.
 pub async fn put(tx: &mut Tx, verifier: &Verifier) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO verifiers (id, name, digest, created_at, revoked_at) VALUES ($1, $2, $3, $4, $5)
+    on_either!(
+        tx.connection(),
+        sqlx::query(
+            "INSERT INTO verifiers (id, name, digest, created_at, revoked_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (id) DO UPDATE SET revoked_at = excluded.revoked_at",
-    )
-    .bind(verifier.id.to_bytes().to_vec())
-    .bind(verifier.name.as_str())
-    .bind(verifier.digest.as_bytes().to_vec())
-    .bind(verifier.created_at.as_micros())
-    .bind(verifier.revoked_at.map(Timestamp::as_micros))
-    .execute(tx.connection())
-    .await?;
+        )
+        .bind(verifier.id.to_bytes().to_vec())
+        .bind(verifier.name.as_str())
+        .bind(verifier.digest.as_bytes().to_vec())
+        .bind(verifier.created_at.as_micros())
+        .bind(verifier.revoked_at.map(Timestamp::as_micros)),
+        execute
+    )?;
     Ok(())
 }
 
 /// The verifier of that id.
 pub async fn find(connection: &mut Connection, id: VerifierId) -> Result<Option<Verifier>, StoreError> {
-    let row: Option<Row> =
+    let row: Option<Row> = on_either!(
+        connection,
         sqlx::query_as("SELECT id, name, digest, created_at, revoked_at FROM verifiers WHERE id = $1")
-            .bind(id.to_bytes().to_vec())
-            .fetch_optional(connection)
-            .await?;
+            .bind(id.to_bytes().to_vec()),
+        fetch_optional
+    )?;
     row.map(Verifier::try_from).transpose()
 }
 
 /// Every verifier, newest first.
 pub async fn list(connection: &mut Connection) -> Result<Vec<Verifier>, StoreError> {
-    let rows: Vec<Row> =
-        sqlx::query_as("SELECT id, name, digest, created_at, revoked_at FROM verifiers ORDER BY id DESC")
-            .fetch_all(connection)
-            .await?;
+    let rows: Vec<Row> = on_either!(
+        connection,
+        sqlx::query_as("SELECT id, name, digest, created_at, revoked_at FROM verifiers ORDER BY id DESC"),
+        fetch_all
+    )?;
     rows.into_iter().map(Verifier::try_from).collect()
 }

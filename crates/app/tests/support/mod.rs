@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use claviger_app::{Actor, App, AppError, CreateKey, Issued, KeyPlace, Lifetime};
+use claviger_app::{Actor, App, AppError, CreateKey, Database, Issued, KeyPlace, Lifetime};
 use claviger_domain::change::Revision;
 use claviger_domain::credential::Credential;
 use claviger_domain::definition::Definition;
@@ -105,7 +105,7 @@ impl Deployment {
 
 async fn open(folder: &tempfile::TempDir, clock: &Arc<ManualClock>, seed: u64) -> Arc<App> {
     let engine = Arc::new(Engine::new(EngineOptions::default()));
-    let path = folder.path().join("claviger.db");
+    let path = Database::Sqlite(folder.path().join("claviger.db"));
     App::open(&path, engine, Arc::clone(clock) as _, Arc::new(PredictableEntropy::new(seed))).await.unwrap()
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use claviger_app::{Actor, App, CreateKey, KeyPlace};
+use claviger_app::{Database, Actor, App, CreateKey, KeyPlace};
 use claviger_domain::address::{ForwardingHeader, TrustedProxies};
 use claviger_domain::definition::Definition;
 use claviger_domain::id::{KeyId, OrganizationId};
@@ -42,11 +42,12 @@ pub(crate) struct Held {
 
 impl Deployment {
     pub(crate) async fn start() -> Self {
+        crate::log::capture();
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new("2026-01-15T10:30:00Z".parse().unwrap()));
         let options = EngineOptions { usage_cells: 1024, keys: 0 };
         let app = App::open(
-            &directory.path().join("claviger.db"),
+            &Database::Sqlite(directory.path().join("claviger.db")),
             Arc::new(Engine::new(options)),
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::new(PredictableEntropy::new(1)),

@@ -1,19 +1,22 @@
 //! One line a request, and nothing of the caller's in it.
 
+use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex};
 
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::deployment::Deployment;
 
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What was logged on this thread, which is all that a test does: its runtime has no other.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
-impl io::Write for Lines {
+struct Log;
+
+impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOG.with_borrow_mut(|log| log.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -22,25 +25,19 @@ impl io::Write for Lines {
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
+/// For all tests, before any of them logs: a subscriber for one thread would race with the others for what is enabled.
+pub(crate) fn capture() {
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| Log).with_ansi(false);
+    // Fails when another test has done it.
+    let _ = subscriber.try_init();
 }
 
 #[tokio::test]
 async fn the_log_tells_what_happened_and_holds_no_secret() {
     let deployment = Deployment::start().await;
     let (holder, token) = (deployment.full().await, deployment.admin_token().await);
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(lines.clone())
-        .with_ansi(false)
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    LOG.take();
     let path = format!("/v1/api-keys/{}", holder.id);
     let rotated = deployment.public(&format!("POST {path}/rotate")).bearer(&holder.secret).send().await.expect(200);
     let secret = rotated["secret"].as_str().unwrap();
@@ -50,8 +47,7 @@ async fn the_log_tells_what_happened_and_holds_no_secret() {
     deployment.public("SECRETMETHOD /v1/api-keys").bearer(&holder.secret).send().await;
     deployment.internal("GET /admin/v1/apis").bearer(&token).send().await;
     deployment.operator("POST /admin/v1/verifiers").json(&json!({"name": "edge"})).send().await.expect(201);
-    drop(guard);
-    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let log = String::from_utf8(LOG.take()).unwrap();
     for line in [
         r#"method="POST" route="/api-keys/{id}/rotate" status=200"#,
         r#"method="GET" route="/api-keys" status=400"#,

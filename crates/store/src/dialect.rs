@@ -1,0 +1,292 @@
+//! Everything in which the two databases differ: opening, transactions, migrations, and what an error means.
+//!
+//! Every query is written once and runs on both through [`on_either!`].
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Postgres, Sqlite, Transaction};
+
+use crate::{OpenError, StoreError};
+
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+const CONNECTIONS_MAX: u32 = 8;
+/// How long an operation waits for a connection before it says that the database is away.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The advisory lock that one Claviger holds on its PostgreSQL database.
+const POSTGRES_LOCK: i64 = 0x636c_6176_6967_6572;
+
+/// Which database, and where.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Database {
+    /// A file of the embedded database.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database, by its connection URL.
+    Postgres(String),
+}
+
+/// The text is not a database URL.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a database URL begins with sqlite: or postgres://")]
+pub struct DatabaseError;
+
+impl FromStr for Database {
+    type Err = DatabaseError;
+
+    fn from_str(text: &str) -> Result<Self, DatabaseError> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Postgres(text.to_owned()));
+        }
+        match text
+            .strip_prefix("sqlite:")
+            .map(|path| path.strip_prefix("//").unwrap_or(path))
+        {
+            Some(path) if !path.is_empty() => Ok(Self::Sqlite(PathBuf::from(path))),
+            _ => Err(DatabaseError),
+        }
+    }
+}
+
+/// Says where without the password.
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres(url) => match PgConnectOptions::from_str(url) {
+                Ok(options) => {
+                    let name = options.get_database().unwrap_or("postgres");
+                    write!(
+                        f,
+                        "PostgreSQL database {name} on {}:{}",
+                        options.get_host(),
+                        options.get_port()
+                    )
+                }
+                Err(_) => f.write_str("the PostgreSQL database"),
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// A transaction on either database.
+#[derive(Debug)]
+pub enum Connection {
+    /// On the embedded one.
+    Sqlite(Transaction<'static, Sqlite>),
+    /// On PostgreSQL.
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// Runs a query on whichever database the connection is to. `$query` is expanded once for each.
+macro_rules! on_either {
+    ($connection:expr, $query:expr, execute) => {
+        match $connection {
+            $crate::Connection::Sqlite(tx) => $query.execute(&mut **tx).await.map(|done| done.rows_affected()),
+            $crate::Connection::Postgres(tx) => $query.execute(&mut **tx).await.map(|done| done.rows_affected()),
+        }
+    };
+    ($connection:expr, $query:expr, $method:ident) => {
+        match $connection {
+            $crate::Connection::Sqlite(tx) => $query.$method(&mut **tx).await,
+            $crate::Connection::Postgres(tx) => $query.$method(&mut **tx).await,
+        }
+    };
+}
+pub(crate) use on_either;
+
+/// Connections to either database.
+#[derive(Clone, Debug)]
+pub(crate) enum Pools {
+    Sqlite { writer: SqlitePool, readers: SqlitePool },
+    // `_lock` is a connection that holds the advisory lock for as long as the pools live.
+    Postgres { pool: PgPool, lock: PgPool },
+}
+
+impl Pools {
+    pub(crate) async fn open(database: &Database) -> Result<Self, OpenError> {
+        match database {
+            Database::Sqlite(path) => open_sqlite(path).await,
+            Database::Postgres(url) => open_postgres(url).await,
+        }
+        .map_err(|error| open_error(database, error))
+    }
+
+    /// A transaction that sees the database as it is now and does not write.
+    pub(crate) async fn read(&self) -> Result<Connection, StoreError> {
+        Ok(match self {
+            Self::Sqlite { readers, .. } => Connection::Sqlite(readers.begin().await?),
+            Self::Postgres { pool, .. } => Connection::Postgres(
+                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                    .await?,
+            ),
+        })
+    }
+
+    /// A transaction that may write.
+    pub(crate) async fn write(&self) -> Result<Connection, StoreError> {
+        Ok(match self {
+            Self::Sqlite { writer, .. } => Connection::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Postgres { pool, .. } => Connection::Postgres(pool.begin().await?),
+        })
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Self::Postgres { pool, lock } => {
+                pool.close().await;
+                lock.close().await;
+            }
+        }
+    }
+}
+
+impl Connection {
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+enum Opening {
+    Sql(sqlx::Error),
+    Migrate(MigrateError),
+    Taken,
+}
+
+impl From<sqlx::Error> for Opening {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<MigrateError> for Opening {
+    fn from(error: MigrateError) -> Self {
+        Self::Migrate(error)
+    }
+}
+
+async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
+    // Made here, for its owner alone; the journal beside it takes the same permissions.
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(sqlx::Error::Io)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // An answered mutation survives a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(ACQUIRE_TIMEOUT);
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options.clone())
+        .await?;
+    SQLITE_MIGRATIONS.run(&writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(CONNECTIONS_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT);
+    let readers = readers.connect_with(options.read_only(true)).await?;
+    Ok(Pools::Sqlite { writer, readers })
+}
+
+async fn open_postgres(url: &str) -> Result<Pools, Opening> {
+    let options = PgConnectOptions::from_str(url)?.application_name("claviger");
+    // A session that is never given back: the lock lives and dies with it.
+    let lock = PgPoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None);
+    let lock = lock
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options.clone())
+        .await?;
+    let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+        .bind(POSTGRES_LOCK)
+        .fetch_one(&lock)
+        .await?;
+    if !taken {
+        return Err(Opening::Taken);
+    }
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT);
+    let pool = pool.connect_with(options).await?;
+    POSTGRES_MIGRATIONS.run(&pool).await?;
+    Ok(Pools::Postgres { pool, lock })
+}
+
+fn open_error(database: &Database, error: Opening) -> OpenError {
+    const SQLITE_CORRUPT: &str = "11";
+    const SQLITE_NOTADB: &str = "26";
+    let place = database.to_string();
+    match error {
+        Opening::Taken => OpenError::Taken { place },
+        Opening::Migrate(MigrateError::VersionMissing(migration) | MigrateError::VersionTooNew(migration, _)) => {
+            OpenError::Newer { place, migration }
+        }
+        Opening::Sql(error)
+        | Opening::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+            match (database, code.as_deref()) {
+                (Database::Sqlite(_), Some(SQLITE_CORRUPT | SQLITE_NOTADB)) => OpenError::Corrupt {
+                    place,
+                    reason: error.to_string(),
+                },
+                _ => OpenError::Other {
+                    place,
+                    reason: error.to_string(),
+                },
+            }
+        }
+        Opening::Migrate(other) => OpenError::Other {
+            place,
+            reason: other.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_have_equal_names() {
+        let names = |migrator: &'static Migrator| {
+            migrator
+                .iter()
+                .map(|migration| (migration.version, migration.description.clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(&SQLITE_MIGRATIONS), names(&POSTGRES_MIGRATIONS));
+    }
+
+    #[test]
+    fn database_urls_are_read() {
+        assert_eq!("sqlite:/a/b.db".parse(), Ok(Database::Sqlite("/a/b.db".into())));
+        assert_eq!("sqlite://b.db".parse(), Ok(Database::Sqlite("b.db".into())));
+        assert_eq!("mysql://x".parse::<Database>(), Err(DatabaseError));
+        assert_eq!("sqlite:".parse::<Database>(), Err(DatabaseError));
+        let secret: Database = "postgres://ada:hunter2@db.test:5433/keys".parse().unwrap();
+        assert_eq!(secret.to_string(), "PostgreSQL database keys on db.test:5433");
+        assert!(!format!("{secret:?}").contains("hunter2"));
+    }
+}

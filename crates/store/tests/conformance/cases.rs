@@ -1,0 +1,367 @@
+//! The cases: each a function of an empty store.
+
+use claviger_domain::change::{Change, Revision, Verifier};
+use claviger_domain::definition::{Api, Definition};
+use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId, VerifierId};
+use claviger_domain::key::{Creator, Environment, Key, Kind, OldSecret, Revocation, State};
+use claviger_domain::organization::{Organization, OrganizationStatus};
+use claviger_domain::secret::SecretDigest;
+use claviger_domain::time::Timestamp;
+use claviger_store::admin_tokens::AdminToken;
+use claviger_store::keys::KeyFilter;
+use claviger_store::usage::{UsageRow, UsageSum};
+use claviger_store::{PageRequest, Store, StoreError, Tx, admin_tokens, apis, feed, keys, organizations, usage, verifiers};
+use futures_util::TryStreamExt as _;
+
+const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+fn later(seconds: i64) -> Timestamp {
+    NOW.plus_seconds(seconds).unwrap()
+}
+
+fn api() -> Api {
+    let definition = Definition::parse(include_str!("../../../../apis/tork.toml")).unwrap();
+    Api { definition, retired_formats: Vec::new() }
+}
+
+fn organization(number: u128) -> Organization {
+    Organization {
+        id: OrganizationId::from_u128(number),
+        name: format!("organization {number}").parse().unwrap(),
+        status: OrganizationStatus::Active,
+        created_at: NOW,
+    }
+}
+
+fn key(number: u128) -> Key {
+    Key {
+        id: KeyId::from_u128(number),
+        organization: OrganizationId::from_u128(1),
+        api: "tork".parse().unwrap(),
+        name: format!("key {number}").parse().unwrap(),
+        kind: Kind::Secret,
+        environment: Environment::Live,
+        prefix: "tork_sk_".to_owned(),
+        hint: "abcd".to_owned(),
+        digest: SecretDigest::of(&format!("secret {number}")),
+        old_secret: None,
+        scopes: serde_json::from_str(r#"["*"]"#).unwrap(),
+        restrictions: serde_json::from_str("{}").unwrap(),
+        parent_id: None,
+        metadata: serde_json::from_str("{}").unwrap(),
+        disabled: false,
+        revocation: None,
+        created_at: NOW,
+        created_by: Creator::Operator,
+        expires_at: None,
+        rotated_at: None,
+    }
+}
+
+async fn commit(mut tx: Tx, change: Change) -> Revision {
+    tx.publish(change);
+    tx.commit(NOW).await.unwrap()
+}
+
+async fn put_organization(store: &Store, number: u128) -> Revision {
+    let mut tx = store.begin().await.unwrap();
+    organizations::put(&mut tx, &organization(number)).await.unwrap();
+    commit(tx, Change::Organization(organization(number))).await
+}
+
+/// Keys need an api and an organization.
+async fn put_place(store: &Store) {
+    let mut tx = store.begin().await.unwrap();
+    apis::put(&mut tx, &api()).await.unwrap();
+    organizations::put(&mut tx, &organization(1)).await.unwrap();
+    commit(tx, Change::Api(Box::new(api()))).await;
+}
+
+async fn create_keys(store: &Store, created: &[Key]) -> Revision {
+    let mut tx = store.begin().await.unwrap();
+    for key in created {
+        keys::create(&mut tx, key).await.unwrap();
+    }
+    tx.commit(NOW).await.unwrap()
+}
+
+pub(crate) async fn revisions_count_committed_transactions_without_gaps(store: Store) {
+    assert_eq!(put_organization(&store, 1).await, Revision(1));
+    let mut abandoned = store.begin().await.unwrap();
+    organizations::put(&mut abandoned, &organization(2)).await.unwrap();
+    drop(abandoned);
+    assert_eq!(put_organization(&store, 3).await, Revision(2));
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(feed::find_revision(&mut reader).await.unwrap(), Revision(2));
+    assert_eq!(organizations::find(&mut reader, OrganizationId::from_u128(2)).await.unwrap(), None);
+    let transactions = feed::list_transactions(&mut reader, Revision(0), 10).await.unwrap();
+    let expected = [(1, 1), (2, 3)].map(|(revision, number)| feed::Transaction {
+        revision: Revision(revision),
+        changes: vec![Change::Organization(organization(number))],
+    });
+    assert_eq!(transactions, expected);
+    assert_eq!(feed::list_transactions(&mut reader, Revision(2), 10).await.unwrap(), []);
+    assert_eq!(feed::list_transactions(&mut reader, Revision(0), 1).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn concurrent_writers_take_turns(store: Store) {
+    let writers = (1..=20).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move { put_organization(&store, number).await })
+    });
+    let mut revisions = Vec::new();
+    for writer in writers.collect::<Vec<_>>() {
+        revisions.push(writer.await.unwrap().0);
+    }
+    revisions.sort_unstable();
+    assert_eq!(revisions, (1..=20).collect::<Vec<_>>());
+}
+
+pub(crate) async fn old_transactions_are_forgotten_but_never_the_newest(store: Store) {
+    for number in 1..=3 {
+        put_organization(&store, number).await;
+    }
+    let mut tx = store.begin().await.unwrap();
+    let deleted = feed::delete_transactions_before(&mut tx, later(1)).await.unwrap();
+    assert_eq!((deleted, tx.commit(NOW).await.unwrap()), (2, Revision(4)));
+    let mut reader = store.read().await.unwrap();
+    let left = feed::list_transactions(&mut reader, Revision(0), 10).await.unwrap();
+    assert_eq!(left.iter().map(|transaction| transaction.revision.0).collect::<Vec<_>>(), [3, 4]);
+}
+
+pub(crate) async fn incarnations_count_up(store: Store) {
+    assert_eq!(store.next_incarnation().await.unwrap(), 1);
+    assert_eq!(store.next_incarnation().await.unwrap(), 2);
+    store.close().await;
+}
+
+pub(crate) async fn the_snapshot_holds_everything_with_parents_first(store: Store) {
+    put_place(&store).await;
+    let child = Key { parent_id: Some(KeyId::from_u128(1)), kind: Kind::Ephemeral, expires_at: Some(later(60)), ..key(2) };
+    create_keys(&store, &[key(1), child.clone()]).await;
+    let mut reader = store.read().await.unwrap();
+    let snapshot: Vec<Change> = feed::stream_snapshot(&mut reader).await.unwrap().try_collect().await.unwrap();
+    let expected = [
+        Change::Api(Box::new(api())),
+        Change::Organization(organization(1)),
+        Change::Key(Box::new(key(1))),
+        Change::Key(Box::new(child)),
+    ];
+    assert_eq!(snapshot, expected);
+}
+
+pub(crate) async fn apis_are_put_found_and_listed(store: Store) {
+    put_place(&store).await;
+    let redefined = Api { retired_formats: api().definition.formats().to_vec(), ..api() };
+    let mut tx = store.begin().await.unwrap();
+    apis::put(&mut tx, &redefined).await.unwrap();
+    tx.commit(NOW).await.unwrap();
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(apis::find(&mut reader, &"tork".parse().unwrap()).await.unwrap().as_ref(), Some(&redefined));
+    assert_eq!(apis::find(&mut reader, &"other".parse().unwrap()).await.unwrap(), None);
+    assert_eq!(apis::list(&mut reader).await.unwrap(), [redefined]);
+}
+
+pub(crate) async fn organizations_are_put_found_and_paged(store: Store) {
+    for number in 1..=5 {
+        put_organization(&store, number).await;
+    }
+    let suspended = Organization { status: OrganizationStatus::Suspended, ..organization(3) };
+    let mut tx = store.begin().await.unwrap();
+    organizations::put(&mut tx, &suspended).await.unwrap();
+    tx.commit(NOW).await.unwrap();
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(organizations::find(&mut reader, suspended.id).await.unwrap(), Some(suspended));
+    let page = organizations::list(&mut reader, PageRequest { after: None, limit: 3 }).await.unwrap();
+    assert_eq!(page.rows.iter().map(|row| row.id.as_u128()).collect::<Vec<_>>(), [5, 4, 3]);
+    assert!(page.more);
+    let after = PageRequest { after: Some(page.rows[2].id), limit: 3 };
+    let page = organizations::list(&mut reader, after).await.unwrap();
+    assert_eq!((page.rows.len(), page.more), (2, false));
+    assert_eq!(organizations::list_all(&mut reader).await.unwrap().len(), 5);
+}
+
+pub(crate) async fn keys_keep_every_field(store: Store) {
+    put_place(&store).await;
+    let plain = key(1);
+    let created = create_keys(&store, std::slice::from_ref(&plain)).await;
+    let full = Key {
+        name: "Ümläut \u{1f511} 'quoted' \"name\"".parse().unwrap(),
+        prefix: "tork_live_".to_owned(),
+        hint: "wxyz".to_owned(),
+        digest: SecretDigest::of("another secret"),
+        old_secret: Some(OldSecret { digest: SecretDigest::of("secret 1"), overlap_ends_at: later(5) }),
+        scopes: serde_json::from_str(r#"["api_keys:read", "evaluate"]"#).unwrap(),
+        restrictions: serde_json::from_str(
+            r#"{"ip": ["10.0.0.0/8", "2001:db8::/32"], "referrer": [], "endpoint": ["GET /api/v1/*"]}"#,
+        )
+        .unwrap(),
+        metadata: serde_json::from_str(r#"{"z": 1, "a": {"b": [null, "\u0000"]}}"#).unwrap(),
+        disabled: true,
+        revocation: Some(Revocation { at: later(9), reason: Some("leaked".to_owned()) }),
+        expires_at: Some(later(1000)),
+        rotated_at: Some(later(3)),
+        ..plain.clone()
+    };
+    let mut reader = store.read().await.unwrap();
+    let row = keys::find(&mut reader, plain.id).await.unwrap().unwrap();
+    assert_eq!((row.key, row.last_used, row.revision), (plain.clone(), None, created));
+    drop(reader);
+    let mut tx = store.begin().await.unwrap();
+    keys::update(&mut tx, &full).await.unwrap();
+    let updated = tx.commit(NOW).await.unwrap();
+    let mut reader = store.read().await.unwrap();
+    let row = keys::find(&mut reader, plain.id).await.unwrap().unwrap();
+    assert_eq!((row.key, row.revision), (full, updated));
+    assert_eq!(keys::find(&mut reader, KeyId::from_u128(99)).await.unwrap(), None);
+}
+
+pub(crate) async fn keys_are_listed_by_every_filter(store: Store) {
+    put_place(&store).await;
+    put_organization(&store, 2).await;
+    let all = [
+        key(1),
+        Key { disabled: true, ..key(2) },
+        Key { expires_at: Some(later(10)), ..key(3) },
+        Key { revocation: Some(Revocation { at: NOW, reason: None }), disabled: true, ..key(4) },
+        Key { parent_id: Some(KeyId::from_u128(1)), kind: Kind::Ephemeral, environment: Environment::Test, ..key(5) },
+        Key { organization: OrganizationId::from_u128(2), ..key(6) },
+    ];
+    create_keys(&store, &all).await;
+    let list = async |filter: KeyFilter, now: Timestamp| {
+        let mut reader = store.read().await.unwrap();
+        let page = keys::list(&mut reader, &filter, now, PageRequest { after: None, limit: 10 }).await.unwrap();
+        page.rows.iter().map(|row| row.key.id.as_u128()).collect::<Vec<_>>()
+    };
+    let state = |state| KeyFilter { state: Some(state), ..KeyFilter::default() };
+    assert_eq!(list(KeyFilter::default(), NOW).await, [6, 5, 4, 3, 2, 1]);
+    assert_eq!(list(state(State::Active), NOW).await, [6, 5, 3, 1]);
+    assert_eq!(list(state(State::Active), later(10)).await, [6, 5, 1]);
+    assert_eq!(list(state(State::Expired), later(10)).await, [3]);
+    assert_eq!(list(state(State::Expired), later(9)).await, []);
+    assert_eq!(list(state(State::Disabled), NOW).await, [2]);
+    assert_eq!(list(state(State::Revoked), NOW).await, [4]);
+    let of_second = KeyFilter { organization: Some(OrganizationId::from_u128(2)), ..KeyFilter::default() };
+    assert_eq!(list(of_second, NOW).await, [6]);
+    assert_eq!(list(KeyFilter { kind: Some(Kind::Ephemeral), ..KeyFilter::default() }, NOW).await, [5]);
+    assert_eq!(list(KeyFilter { environment: Some(Environment::Test), ..KeyFilter::default() }, NOW).await, [5]);
+    assert_eq!(list(KeyFilter { parent_id: Some(KeyId::from_u128(1)), ..KeyFilter::default() }, NOW).await, [5]);
+    assert_eq!(list(KeyFilter { api: Some("other".parse().unwrap()), ..KeyFilter::default() }, NOW).await, []);
+    let mut reader = store.read().await.unwrap();
+    let after = PageRequest { after: Some(KeyId::from_u128(4)), limit: 2 };
+    let page = keys::list(&mut reader, &KeyFilter::default(), NOW, after).await.unwrap();
+    assert_eq!(page.rows.iter().map(|row| row.key.id.as_u128()).collect::<Vec<_>>(), [3, 2]);
+    assert!(page.more);
+}
+
+pub(crate) async fn keys_are_counted_and_summed_up(store: Store) {
+    put_place(&store).await;
+    let narrow = serde_json::from_str(r#"["evaluate"]"#).unwrap();
+    let all = [
+        key(1),
+        Key { scopes: narrow, prefix: "tork_rk_".to_owned(), ..key(2) },
+        Key { expires_at: Some(NOW), ..key(3) },
+        Key { revocation: Some(Revocation { at: NOW, reason: None }), ..key(4) },
+        Key { disabled: true, ..key(5) },
+    ];
+    create_keys(&store, &all).await;
+    let mut reader = store.read().await.unwrap();
+    let (organization, api) = (OrganizationId::from_u128(1), "tork".parse().unwrap());
+    assert_eq!(keys::count_live(&mut reader, organization, &api, NOW).await.unwrap(), 3);
+    assert_eq!(keys::list_prefixes(&mut reader, &api).await.unwrap(), ["tork_rk_", "tork_sk_"]);
+    let mut sets = keys::list_scope_sets(&mut reader, &api, NOW).await.unwrap();
+    sets.sort_by_key(|(_, count)| *count);
+    assert_eq!(sets.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [1, 2]);
+}
+
+pub(crate) async fn dead_ephemeral_keys_are_found_and_deleted(store: Store) {
+    put_place(&store).await;
+    let child = |number, dies| Key { parent_id: Some(KeyId::from_u128(1)), expires_at: Some(later(dies)), ..key(number) };
+    create_keys(&store, &[key(1), child(2, 5), child(3, 6), child(4, 50), Key { expires_at: Some(later(1)), ..key(5) }]).await;
+    let mut tx = store.begin().await.unwrap();
+    let dead = keys::list_dead_ephemeral(tx.connection(), later(7), 10).await.unwrap();
+    assert_eq!(dead, [KeyId::from_u128(2), KeyId::from_u128(3)]);
+    assert_eq!(keys::list_dead_ephemeral(tx.connection(), later(7), 1).await.unwrap().len(), 1);
+    keys::delete(&mut tx, dead[0]).await.unwrap();
+    tx.commit(NOW).await.unwrap();
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(keys::find(&mut reader, dead[0]).await.unwrap(), None);
+}
+
+pub(crate) async fn a_digest_belongs_to_one_key(store: Store) {
+    put_place(&store).await;
+    create_keys(&store, &[key(1)]).await;
+    let mut tx = store.begin().await.unwrap();
+    let twin = Key { digest: key(1).digest, ..key(2) };
+    assert!(matches!(keys::create(&mut tx, &twin).await, Err(StoreError::Database(_))));
+}
+
+pub(crate) async fn verifiers_and_admin_tokens_live_and_die(store: Store) {
+    let verifier = Verifier {
+        id: VerifierId::from_u128(1),
+        name: "edge".parse().unwrap(),
+        digest: SecretDigest::of("verifier"),
+        created_at: NOW,
+        revoked_at: None,
+    };
+    let token = AdminToken { id: AdminTokenId::from_u128(1), name: "ci".parse().unwrap(), created_at: NOW, revoked_at: None };
+    let digest = SecretDigest::of("admin");
+    let mut tx = store.begin().await.unwrap();
+    verifiers::put(&mut tx, &verifier).await.unwrap();
+    admin_tokens::create(&mut tx, &token, &digest).await.unwrap();
+    tx.commit(NOW).await.unwrap();
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(verifiers::find(&mut reader, verifier.id).await.unwrap(), Some(verifier.clone()));
+    assert!(admin_tokens::is_live(&mut reader, &digest).await.unwrap());
+    assert!(!admin_tokens::is_live(&mut reader, &SecretDigest::of("other")).await.unwrap());
+    assert_eq!(admin_tokens::list(&mut reader).await.unwrap(), [token.clone()]);
+    drop(reader);
+    let mut tx = store.begin().await.unwrap();
+    verifiers::put(&mut tx, &Verifier { revoked_at: Some(later(1)), ..verifier.clone() }).await.unwrap();
+    let revoked = admin_tokens::revoke(&mut tx, token.id, later(1)).await.unwrap().unwrap();
+    let again = admin_tokens::revoke(&mut tx, token.id, later(2)).await.unwrap().unwrap();
+    assert_eq!((revoked.revoked_at, again.revoked_at), (Some(later(1)), Some(later(1))));
+    assert_eq!(admin_tokens::revoke(&mut tx, AdminTokenId::from_u128(9), NOW).await.unwrap(), None);
+    tx.commit(NOW).await.unwrap();
+    let mut reader = store.read().await.unwrap();
+    assert!(!admin_tokens::is_live(&mut reader, &digest).await.unwrap());
+    assert_eq!(verifiers::list(&mut reader).await.unwrap()[0].revoked_at, Some(later(1)));
+}
+
+pub(crate) async fn usage_totals_never_count_twice(store: Store) {
+    put_place(&store).await;
+    create_keys(&store, &[key(1)]).await;
+    let row = |hour, outcome: &str, total, last_used| UsageRow {
+        organization: OrganizationId::from_u128(1),
+        api: "tork".parse().unwrap(),
+        hour,
+        key: KeyId::from_u128(1),
+        scope: "evaluate".to_owned(),
+        outcome: outcome.to_owned(),
+        total,
+        last_used,
+    };
+    let rows = [row(10, "allowed", 3, Some(later(60))), row(10, "expired", 1, None), row(11, "allowed", 5, Some(NOW))];
+    usage::put_totals(&store, 1, &rows).await.unwrap();
+    usage::put_totals(&store, 1, &rows).await.unwrap();
+    usage::put_totals(&store, 1, &[row(10, "allowed", 2, None)]).await.unwrap();
+    usage::put_totals(&store, 2, &[row(11, "allowed", 7, None)]).await.unwrap();
+    let mut reader = store.read().await.unwrap();
+    let (organization, api) = (OrganizationId::from_u128(1), "tork".parse().unwrap());
+    let sum = |outcome: &str, total| UsageSum { scope: "evaluate".to_owned(), outcome: outcome.to_owned(), total };
+    let all = usage::sum(&mut reader, organization, &api, None, 10..12).await.unwrap();
+    assert_eq!(all, [sum("allowed", 15), sum("expired", 1)]);
+    let first = usage::sum(&mut reader, organization, &api, Some(KeyId::from_u128(1)), 10..11).await.unwrap();
+    assert_eq!(first, [sum("allowed", 3), sum("expired", 1)]);
+    assert_eq!(usage::sum(&mut reader, organization, &api, Some(KeyId::from_u128(2)), 0..99).await.unwrap(), []);
+    assert_eq!(keys::find(&mut reader, KeyId::from_u128(1)).await.unwrap().unwrap().last_used, Some(later(60)));
+}
+
+pub(crate) async fn a_view_does_not_move(store: Store) {
+    put_organization(&store, 1).await;
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(organizations::list_all(&mut reader).await.unwrap().len(), 1);
+    put_organization(&store, 2).await;
+    assert_eq!(organizations::list_all(&mut reader).await.unwrap().len(), 1);
+    assert_eq!(feed::find_revision(&mut reader).await.unwrap(), Revision(1));
+}

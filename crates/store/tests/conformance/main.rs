@@ -1,0 +1,70 @@
+//! One suite, run by both databases. There is no `if` on the database in any case.
+//!
+//! A case is a function of an empty store. [`every_store_function_is_named_in_the_suite`] fails when a function of
+//! the crate is in no case.
+
+mod cases;
+mod opening;
+
+use claviger_store::{Database, Store};
+use claviger_testkit::Postgres;
+
+/// Gives each case two tests, one a database.
+macro_rules! on_both {
+    ($($case:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test] async fn $case() {
+                let folder = tempfile::tempdir().unwrap();
+                super::cases::$case(super::sqlite_store(&folder).await).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test] async fn $case() {
+                super::cases::$case(super::postgres_store().await).await;
+            })+
+        }
+    };
+}
+
+on_both![
+    revisions_count_committed_transactions_without_gaps,
+    concurrent_writers_take_turns,
+    old_transactions_are_forgotten_but_never_the_newest,
+    incarnations_count_up,
+    the_snapshot_holds_everything_with_parents_first,
+    apis_are_put_found_and_listed,
+    organizations_are_put_found_and_paged,
+    keys_keep_every_field,
+    keys_are_listed_by_every_filter,
+    keys_are_counted_and_summed_up,
+    dead_ephemeral_keys_are_found_and_deleted,
+    a_digest_belongs_to_one_key,
+    verifiers_and_admin_tokens_live_and_die,
+    usage_totals_never_count_twice,
+    a_view_does_not_move,
+];
+
+async fn sqlite_store(folder: &tempfile::TempDir) -> Store {
+    Store::open(&Database::Sqlite(folder.path().join("claviger.db"))).await.unwrap()
+}
+
+async fn postgres_store() -> Store {
+    Store::open(&Database::Postgres(Postgres::shared().create_database())).await.unwrap()
+}
+
+#[test]
+fn every_store_function_is_named_in_the_suite() {
+    let suite = [include_str!("cases.rs"), include_str!("opening.rs")].concat();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut functions = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for line in text.lines() {
+            let Some(rest) = line.trim_start().strip_prefix("pub async fn ") else { continue };
+            let name = rest.split(['(', '<']).next().unwrap();
+            functions += 1;
+            assert!(suite.contains(&format!("{name}(")), "no case of the suite calls {name}");
+        }
+    }
+    assert!(functions > 25, "only {functions} functions were looked at");
+}
