@@ -9,9 +9,10 @@ use claviger_domain::denial::Denial;
 use claviger_domain::path::CanonicalPath;
 use claviger_domain::peer::Peer;
 use claviger_domain::referrer::Referrer;
+use claviger_domain::scope::Scope;
 use claviger_domain::time::Clock;
 use claviger_domain::wire::{self, ErrorAnswer};
-use claviger_engine::{Engine, Verdict};
+use claviger_engine::{CompiledApi, Engine, Verdict};
 use http::header::{
     AUTHORIZATION, AsHeaderName, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, REFERER,
     RETRY_AFTER, WWW_AUTHENTICATE,
@@ -55,7 +56,7 @@ pub fn denial_answer(engine: &Engine, verdict: &Verdict, denial: Denial) -> Erro
     let directory = engine.directory();
     let api = verdict.api.map(|api| directory.api(api));
     let missing_scope = api.zip(verdict.missing_scope).and_then(|(api, scope)| api.scope_name(scope));
-    wire::denial(api.map(|api| api.definition()), denial, missing_scope.map(|scope| scope.as_str()))
+    wire::denial(api.map(CompiledApi::definition), denial, missing_scope.map(Scope::as_str))
 }
 
 /// An error answer as an HTTP response that no cache keeps.

@@ -1,5 +1,7 @@
 //! The guard before a service, with a real engine behind it.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use claviger_domain::definition::{Api, Definition};
 use claviger_domain::id::KeyId;
 use claviger_domain::peer::Peer;
 use claviger_domain::random::PredictableEntropy;
+use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::{Clock as _, ManualClock};
 use claviger_engine::{Engine, EngineOptions};
 use http::header::AUTHORIZATION;
@@ -100,7 +103,7 @@ impl World {
         let definition = definition(api);
         let format = &definition.formats()[0];
         let (id, secret) = (KeyId::new(self.clock.now(), &self.entropy), format.issue(&self.entropy));
-        let digest: String = secret.digest().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&secret.digest());
         let mut key = json!({
             "id": id, "organization": ORGANIZATION, "api": definition.name(), "name": "CI", "kind": format.kind,
             "environment": format.environment, "prefix": format.prefix, "hint": secret.hint(), "digest": digest,
@@ -133,6 +136,10 @@ impl World {
         let body = body.collect().await.unwrap().to_bytes();
         (head.status.as_u16(), head.headers, String::from_utf8(body.into()).unwrap())
     }
+}
+
+fn hex(digest: &SecretDigest) -> String {
+    digest.words().map(|word| format!("{word:016x}")).concat()
 }
 
 fn definition(text: &str) -> Definition {

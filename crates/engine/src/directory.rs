@@ -140,7 +140,9 @@ impl Directory {
 /// An api, compiled for look-ups.
 #[derive(Debug)]
 pub struct CompiledApi {
-    api: Api,
+    definition: Definition,
+    /// All formats, those no longer issued included, each with a mask and the value of a head under it.
+    formats: Vec<(u64, u64, KeyFormat)>,
     /// All endpoints, the customer API's included.
     pub(crate) endpoints: EndpointTable<EndpointRule>,
     /// Only those that the definition lists.
@@ -163,7 +165,7 @@ pub(crate) struct EndpointRule {
 
 impl CompiledApi {
     /// Compiles a definition. `names` grows by the scopes that are new.
-    pub(crate) fn new(api: Api, sets: &ScopeSets, names: &mut Vec<Scope>) -> Result<Self, ApplyError> {
+    pub(crate) fn new(api: &Api, sets: &ScopeSets, names: &mut Vec<Scope>) -> Result<Self, ApplyError> {
         let bits = ScopeBits::new(&api.definition, names)?;
         let rules = api.definition.endpoints().into_iter().filter_map(|endpoint| {
             let (scope, bit) = bits.find(endpoint.scope.as_str())?;
@@ -174,12 +176,13 @@ impl CompiledApi {
         let listed = EndpointTable::new(listed).expect("a definition was checked for conflicts");
         let masks = sets.masks(&bits)?;
         let names = names.as_slice().into();
-        Ok(Self { api, endpoints, listed, bits, masks, sets: Arc::clone(&sets.by_number), names })
+        let formats = api.definition.formats().iter().chain(&api.retired_formats).map(with_head).collect();
+        Ok(Self { definition: api.definition.clone(), formats, endpoints, listed, bits, masks, sets: Arc::clone(&sets.by_number), names })
     }
 
     /// What the operator applied last.
     pub fn definition(&self) -> &Definition {
-        &self.api.definition
+        &self.definition
     }
 
     /// The scope at a position, which it keeps whatever becomes of the definition.
@@ -193,21 +196,35 @@ impl CompiledApi {
     }
 
     /// Whether the text is a well-formed secret of one of its formats, those no longer issued included.
+    #[inline]
     pub(crate) fn recognises(&self, text: &str) -> bool {
-        self.formats().any(|format| format.recognises(text))
+        let head = head(text.as_bytes());
+        self.formats.iter().any(|(mask, prefix, format)| head & mask == *prefix && format.recognises(text))
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
         self.masks.memory_bytes() + self.sets.memory_bytes() + size_of::<Self>()
     }
 
-    fn formats(&self) -> impl Iterator<Item = &KeyFormat> {
-        self.api.definition.formats().iter().chain(&self.api.retired_formats)
-    }
-
     fn has_prefix_of(&self, text: &str) -> bool {
-        self.formats().any(|format| text.starts_with(&format.prefix))
+        self.formats.iter().any(|(.., format)| text.starts_with(&format.prefix))
     }
+}
+
+/// The first eight bytes of a text, or as many as there are, as a number.
+#[inline]
+fn head(text: &[u8]) -> u64 {
+    match text.first_chunk() {
+        Some(head) => u64::from_le_bytes(*head),
+        None => text.iter().rev().fold(0, |head, byte| head << 8 | u64::from(*byte)),
+    }
+}
+
+/// A format with a mask and a value that the heads of its secrets have under it: two numbers tell most formats apart.
+fn with_head(format: &KeyFormat) -> (u64, u64, KeyFormat) {
+    let bytes = format.prefix.len().min(8) as u32;
+    let mask = u64::MAX.checked_shr(64 - 8 * bytes).unwrap_or(0);
+    (mask, head(format.prefix.as_bytes()) & mask, format.clone())
 }
 
 /// Stands in for an api that a directory is too old to know.
@@ -218,5 +235,5 @@ static UNKNOWN: LazyLock<CompiledApi> = LazyLock::new(|| {
     )
     .expect("a fixed text that a test parses");
     let api = Api { definition, retired_formats: Vec::new() };
-    CompiledApi::new(api, &ScopeSets::new(), &mut Vec::new()).expect("three scopes are not too many")
+    CompiledApi::new(&api, &ScopeSets::new(), &mut Vec::new()).expect("three scopes are not too many")
 });

@@ -83,7 +83,7 @@ impl Engine {
         let shared = Arc::new(Shared::new(options.usage_cells));
         let mut writer = Writer::new(&shared);
         writer.reserve(&shared, options.keys);
-        let usage = Usage::new(Arc::clone(&shared), options.usage_cells);
+        let usage = Usage::new(Arc::clone(&shared));
         Self { shared, usage, writer: Mutex::new(writer) }
     }
 
@@ -173,7 +173,7 @@ impl Engine {
         }
         let (name, metadata_json) = split_description(&json)?;
         let meta = self.shared.records.read(key.slot, |record| (record.id() == key.id).then(|| record.meta()))??;
-        let scopes = self.shared.view().directory.compiled(meta.api()).and_then(|api| api.scopes(meta.set()));
+        let scopes = self.shared.directory.load().compiled(meta.api()).and_then(|api| api.scopes(meta.set()));
         let scopes = scopes.map_or(Vec::new(), |scopes| Vec::from(Scopes::clone(&scopes)));
         Some(Description { name, metadata_json, scopes })
     }

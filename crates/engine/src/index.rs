@@ -1,15 +1,23 @@
 //! The index from digests to slots: open addressing with linear probing over one word per entry.
 //!
-//! An entry is 32 bits of the digest (the *tag*) and the slot + 1. Digests are uniformly random, so
-//! their own bits are the hash: the tag comes from one word, the place from another. One writer inserts
-//! and removes; readers only load. A table that grows is built anew beside the old one and swapped in: a reader that
-//! still looks at the old one began before the change that made it grow was finished.
+//! An entry is 12 bits of the digest (the *tag*), a *hint* of 24 bits that lets readers fetch something else besides
+//! the record at once, and the slot + 1 in 28 bits. Digests are uniformly random, so their own bits are the hash: the
+//! tag comes from one word, the place from another. One writer inserts and removes; readers only load. A table that
+//! grows is built anew beside the old one and swapped in: a reader that still looks at the old one began before the
+//! change that made it grow was finished.
 
 use crate::sync::{AtomicU64, Ordering};
 
 const EMPTY: u64 = 0;
-/// A removed entry. Its slot is beyond every slab.
-const TOMBSTONE: u64 = u32::MAX as u64;
+/// A removed entry. Its slot is one that no record has, its tag one of those that records have.
+const TOMBSTONE: u64 = SLOT_MASK;
+const SLOT_BITS: u32 = 28;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+const HINT_BITS: u32 = 24;
+const HINT_MASK: u64 = (1 << HINT_BITS) - 1;
+const TAG_SHIFT: u32 = SLOT_BITS + HINT_BITS;
+/// Slots that an entry can name.
+pub(crate) const SLOTS_MAX: usize = SLOT_MASK as usize - 1;
 
 /// The entries.
 #[derive(Debug)]
@@ -36,16 +44,18 @@ impl Table {
         self.entries[digest[1] as usize & (self.entries.len() - 1)].load(Ordering::Relaxed);
     }
 
-    /// Tries the slots whose digest may be this one until `accept` takes one.
+    /// Tries the slots whose digest may be this one, each with its hint, until `accept` takes one.
     #[inline]
-    pub(crate) fn find<T>(&self, digest: &[u64; 4], mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
+    pub(crate) fn find<T>(&self, digest: &[u64; 4], mut accept: impl FnMut(u32, u32) -> Option<T>) -> Option<T> {
         for place in self.places(digest) {
             let entry = self.entries[place].load(Ordering::Acquire);
             if entry == EMPTY {
                 return None;
             }
-            if entry >> 32 == tag(digest) {
-                let found = accept((entry as u32).wrapping_sub(1));
+            if entry >> TAG_SHIFT == tag(digest) {
+                // A tombstone passes for a slot that no record has.
+                let slot = (entry & SLOT_MASK) as u32 - 1;
+                let found = accept(slot, (entry >> SLOT_BITS & HINT_MASK) as u32);
                 if found.is_some() {
                     return found;
                 }
@@ -55,12 +65,14 @@ impl Table {
     }
 
     /// Adds an entry, and says whether it took a place that was empty. The caller keeps the table from filling up.
-    pub(crate) fn insert(&self, digest: &[u64; 4], slot: u32) -> bool {
+    /// Of the hint only the low bits are kept.
+    pub(crate) fn insert(&self, digest: &[u64; 4], slot: u32, hint: u32) -> bool {
         for place in self.places(digest) {
             let entry = self.entries[place].load(Ordering::Relaxed);
             if entry == EMPTY || entry == TOMBSTONE {
                 // Whoever sees the entry sees the record that was written before it.
-                self.entries[place].store(entry_of(digest, slot), Ordering::Release);
+                let hint = (u64::from(hint) & HINT_MASK) << SLOT_BITS;
+                self.entries[place].store(entry_of(digest, slot) | hint, Ordering::Release);
                 return entry == EMPTY;
             }
         }
@@ -74,7 +86,7 @@ impl Table {
             if entry == EMPTY {
                 return false;
             }
-            if entry == entry_of(digest, slot) {
+            if entry & !(HINT_MASK << SLOT_BITS) == entry_of(digest, slot) {
                 let next = self.entries[(place + 1) & (self.entries.len() - 1)].load(Ordering::Relaxed);
                 let left = if next == EMPTY { EMPTY } else { TOMBSTONE };
                 self.entries[place].store(left, Ordering::Release);
@@ -99,10 +111,11 @@ impl Table {
 
 #[inline]
 fn tag(digest: &[u64; 4]) -> u64 {
-    digest[0] >> 32
+    digest[0] >> TAG_SHIFT
 }
 
+/// The entry without its hint.
 #[inline]
 fn entry_of(digest: &[u64; 4], slot: u32) -> u64 {
-    tag(digest) << 32 | (u64::from(slot) + 1)
+    tag(digest) << TAG_SHIFT | (u64::from(slot) + 1)
 }

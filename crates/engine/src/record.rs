@@ -32,12 +32,11 @@ use claviger_domain::id::KeyId;
 use claviger_domain::key::{Environment, Kind};
 use claviger_domain::time::Timestamp;
 
+use crate::index::SLOTS_MAX;
 use crate::slab::{Line, Slab};
 use crate::sync::{AtomicU64, Ordering, fence, relax};
 use crate::verdict::ApiIndex;
 
-/// Most keys that the engine can hold.
-const KEYS_MAX: usize = 1 << 28;
 
 /// Everything about a key that is one of a few values, in one word.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -119,7 +118,7 @@ pub(crate) struct Records {
 
 impl Records {
     pub(crate) fn new() -> Self {
-        Self { lines: Slab::new(KEYS_MAX), terms: Slab::new(KEYS_MAX), expiries: Slab::new(KEYS_MAX) }
+        Self { lines: Slab::new(SLOTS_MAX), terms: Slab::new(SLOTS_MAX), expiries: Slab::new(SLOTS_MAX) }
     }
 
     /// Has the processor fetch a record.

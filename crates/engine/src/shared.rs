@@ -1,7 +1,8 @@
 //! What verifications read: everything in it may be looked at by any thread at any time.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use claviger_domain::id::OrganizationId;
@@ -20,24 +21,37 @@ pub(crate) const NOT_LOADED: i64 = i64::MIN;
 const ORGANIZATIONS_MAX: usize = 1 << 28;
 const RESTRICTIONS_MAX: usize = 1 << 26;
 
-/// What is replaced as a whole, and rarely. One guard on it serves one verification.
+/// What is replaced as a whole, and rarely: when an api is defined or the index has grown.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
+    /// Counts views.
+    version: u64,
     pub(crate) directory: Arc<Directory>,
     pub(crate) index: Arc<Table>,
-    /// The tables of three hours, each at its hour modulo 3. `None` when nothing is counted.
-    pub(crate) hours: Option<[Arc<HourTable>; 3]>,
 }
+
+thread_local! {
+    /// The view that the thread used last, and the number of the engine it is of. An atomic reference count, or a
+    /// guard, would cost every verification two locked instructions, each of which waits for all loads before it.
+    /// The price is that a thread which verifies no more keeps an old view until it ends.
+    static LAST_VIEW: RefCell<Option<(u64, Arc<View>)>> = const { RefCell::new(None) };
+}
+
+/// Engines made so far.
+static ENGINES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
 /// The state that readers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// Tells this engine from the others of the process.
+    engine: u64,
     /// What has been applied, or [`NOT_LOADED`].
     pub(crate) revision: AtomicI64,
     /// The instant from which on the engine says no, in microseconds since the epoch.
     pub(crate) lease: AtomicI64,
     view: ArcSwap<View>,
-    publishing: Mutex<()>,
+    /// The version of the newest view.
+    view_version: AtomicU64,
     /// The directory of the view, for callers who want nothing else.
     pub(crate) directory: ArcSwap<Directory>,
     /// The epoch of the newest directory.
@@ -48,101 +62,139 @@ pub(crate) struct Shared {
     pub(crate) texts: Texts,
     /// Digests of the verifiers that are not revoked.
     pub(crate) verifiers: ArcSwap<HashSet<[u8; 32]>>,
-    /// The greatest serial number of any hour table. Changed while publishing.
-    pub(crate) newest_serial: AtomicU64,
-    /// The least serial number of the hour tables that may still be counted in.
-    pub(crate) oldest_serial: AtomicU64,
+    /// The tables of three hours, each at its hour modulo 3.
+    pub(crate) hours: [HourTable; 3],
+    pub(crate) is_counting: bool,
+    /// Counts how often the hour tables were handed over.
+    pub(crate) turns: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn new(usage_cells: usize) -> Self {
-        let table = |serial| Arc::new(HourTable::new(usage_cells, serial, None));
         let directory = Arc::new(Directory::default());
-        let view = View {
-            directory: Arc::clone(&directory),
-            index: Arc::new(Table::with_capacity(0)),
-            hours: (usage_cells > 0).then(|| [table(1), table(2), table(3)]),
-        };
+        let view = View { version: 0, directory: Arc::clone(&directory), index: Arc::new(Table::with_capacity(0)) };
         Self {
+            engine: ENGINES.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             revision: AtomicI64::new(NOT_LOADED),
             lease: AtomicI64::new(i64::MAX),
             view: ArcSwap::from_pointee(view),
-            publishing: Mutex::new(()),
+            view_version: AtomicU64::new(0),
             directory: ArcSwap::new(directory),
             epoch: AtomicU64::new(0),
             records: Records::new(),
-            organizations: Organizations(Slab::new(ORGANIZATIONS_MAX)),
+            organizations: Organizations::new(),
             restrictions: Slab::new(RESTRICTIONS_MAX),
             texts: Texts::new(),
             verifiers: ArcSwap::default(),
-            newest_serial: AtomicU64::new(3),
-            oldest_serial: AtomicU64::new(if usage_cells > 0 { 1 } else { u64::MAX }),
+            hours: std::array::from_fn(|_| HourTable::new(usage_cells)),
+            is_counting: usage_cells > 0,
+            // Where nothing is counted, no slot needs rest.
+            turns: AtomicU64::new(if usage_cells > 0 { 0 } else { u64::MAX }),
         }
     }
 
-    /// The view of now.
+    /// Runs `look` with the newest view.
     #[inline]
-    pub(crate) fn view(&self) -> arc_swap::Guard<Arc<View>> {
-        self.view.load()
+    pub(crate) fn with_view<T>(&self, look: impl FnOnce(&View) -> T) -> T {
+        // The version first: the view is at least as new.
+        let version = self.view_version.load(Ordering::Acquire);
+        let mut look = Some(look);
+        let with_last = LAST_VIEW.try_with(|last| {
+            let Ok(mut last) = last.try_borrow_mut() else { return None };
+            let is_newest = matches!(&*last, Some((engine, view)) if *engine == self.engine && view.version >= version);
+            if !is_newest {
+                *last = Some((self.engine, self.view.load_full()));
+            }
+            let (_, view) = last.as_ref()?;
+            look.take().map(|look| look(view))
+        });
+        match (with_last, look) {
+            (Ok(Some(seen)), _) => seen,
+            // The thread is about to end.
+            (_, Some(look)) => look(&self.view.load()),
+            (_, None) => unreachable!("a look that was taken has returned"),
+        }
     }
 
-    /// Replaces parts of the view.
+    /// Replaces parts of the view. One caller at a time.
     pub(crate) fn publish(&self, change: impl FnOnce(&mut View)) {
-        let _publishing = self.lock_publishing();
         let mut view = View::clone(&self.view.load());
         change(&mut view);
+        view.version += 1;
+        let version = view.version;
         self.view.store(Arc::new(view));
+        self.view_version.store(version, Ordering::Release);
     }
 
-    /// The newest hour table that a reader could hold who still finds what was just removed from the index.
-    ///
-    /// Under the lock, so that a view with a newer table is published after the removal and its readers see that.
-    pub(crate) fn newest_serial(&self) -> u64 {
-        let _publishing = self.lock_publishing();
-        self.newest_serial.load(Ordering::Relaxed)
+    pub(crate) fn index(&self) -> Arc<Table> {
+        Arc::clone(&self.view.load().index)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let view = self.view();
-        let hours: usize = view.hours.iter().flatten().map(|table| table.memory_bytes()).sum();
+        let view = self.view.load();
+        let hours: usize = self.hours.iter().map(HourTable::memory_bytes).sum();
         let apis: usize = view.directory.iter().map(|(_, api)| api.memory_bytes()).sum();
         let slabs = self.records.memory_bytes()
-            + self.organizations.0.memory_bytes()
+            + self.organizations.memory_bytes()
             + self.restrictions.memory_bytes()
             + self.texts.memory_bytes();
         view.index.memory_bytes() + hours + apis + slabs
     }
-
-    fn lock_publishing(&self) -> MutexGuard<'_, ()> {
-        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Organizations by row: id and whether its keys work.
+/// Organizations by row: their ids, and in words of their own, which stay in the processor's cache, one bit for each
+/// whose keys work.
 #[derive(Debug)]
-pub(crate) struct Organizations(Slab<[AtomicU64; 3]>);
+pub(crate) struct Organizations {
+    ids: Slab<[AtomicU64; 2]>,
+    active: Slab<AtomicU64>,
+}
 
 impl Organizations {
+    fn new() -> Self {
+        Self { ids: Slab::new(ORGANIZATIONS_MAX), active: Slab::new(ORGANIZATIONS_MAX / 64) }
+    }
+
     /// Makes a row for an organization, whose keys do not work yet.
     pub(crate) fn insert(&self, row: u32, id: OrganizationId) -> Option<()> {
-        let words = self.0.ensure(row)?;
+        self.active.ensure(row / 64)?;
+        let words = self.ids.ensure(row)?;
         let id = id.as_u128();
         words[0].store((id >> 64) as u64, Ordering::Relaxed);
         words[1].store(id as u64, Ordering::Relaxed);
         Some(())
     }
 
+    /// One caller at a time.
     pub(crate) fn set_active(&self, row: u32, is_active: bool) {
-        if let Some(words) = self.0.get(row) {
-            words[2].store(u64::from(is_active), Ordering::Release);
+        let Some(word) = self.active.get(row / 64) else { return };
+        let bit = 1 << (row % 64);
+        let others = word.load(Ordering::Relaxed) & !bit;
+        word.store(if is_active { others | bit } else { others }, Ordering::Release);
+    }
+
+    /// Whether the organization's keys work.
+    #[inline]
+    pub(crate) fn is_active(&self, row: u32) -> bool {
+        self.active.get(row / 64).is_some_and(|word| word.load(Ordering::Relaxed) >> (row % 64) & 1 == 1)
+    }
+
+    /// Has the processor fetch the id.
+    #[inline]
+    pub(crate) fn prefetch(&self, row: u32) {
+        if let Some(words) = self.ids.get(row) {
+            words[0].load(Ordering::Relaxed);
         }
     }
 
-    /// The id, and whether the organization's keys work.
     #[inline]
-    pub(crate) fn find(&self, row: u32) -> Option<(OrganizationId, bool)> {
-        let words = self.0.get(row)?;
+    pub(crate) fn id(&self, row: u32) -> Option<OrganizationId> {
+        let words = self.ids.get(row)?;
         let [high, low] = [0, 1].map(|word| u128::from(words[word].load(Ordering::Relaxed)));
-        Some((OrganizationId::from_u128(high << 64 | low), words[2].load(Ordering::Relaxed) != 0))
+        Some(OrganizationId::from_u128(high << 64 | low))
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.ids.memory_bytes() + self.active.memory_bytes()
     }
 }

@@ -86,8 +86,8 @@ pub(crate) fn verify(shared: &Shared, usage: &Usage, now: Timestamp, request: &R
         Credential::Bearer(secret) => secret,
     };
     loop {
-        let view = shared.view();
-        if let Ok(()) = decide(shared, usage, &view, now, request, secret, &mut verdict) {
+        let decided = shared.with_view(|view| decide(shared, usage, view, now, request, secret, &mut verdict));
+        if let Ok(()) = decided {
             return verdict;
         }
     }
@@ -118,10 +118,11 @@ fn decide(
     view.index.prefetch(&digest);
     let rule = request.endpoint.and_then(|(method, path)| api.endpoints.find(method, path)).copied();
     let inquiry = Inquiry { shared, now, request, directory, index, api, rule };
-    let tally = usage.tally(view, now, rule.map(|rule| rule.scope));
-    let found = view.index.find(&digest, |slot| {
+    let tally = usage.tally(now, rule.map(|rule| rule.scope));
+    let found = view.index.find(&digest, |slot, organization| {
         shared.records.prefetch(slot);
         tally.prefetch(slot);
+        shared.organizations.prefetch(organization);
         shared.records.read(slot, |record| inquiry.facts(record, slot, Some(&digest)))?
     });
     // The epoch after the record: see `facts`.
@@ -133,22 +134,19 @@ fn decide(
         return Ok(());
     };
     let judged = if key.is_bound { inquiry.judge_bound(&mut key, &digest)? } else { inquiry.judge(&key, None, &[]) };
-    // Rows of organizations are made before the records that name them.
-    let Some((organization, _)) = shared.organizations.find(key.organization) else {
-        return Ok(());
-    };
-    verdict.key = Some(VerifiedKey {
-        id: key.id,
-        organization,
-        kind: key.meta.kind(),
-        environment: key.meta.environment(),
-        expires_at: key.expires_at,
-        slot: key.slot,
-    });
     verdict.decision = judged.map_err(|(denial, _)| denial);
     verdict.missing_scope = judged.err().and_then(|(_, scope)| scope);
-    let Facts { slot, id, organization, meta, .. } = key;
+    let Facts { slot, id, organization, meta, expires_at, .. } = key;
     tally.count(&Sighting { slot, id, organization, meta, outcome: verdict.decision.err() });
+    // Last, because nothing waits for it: the organization's id is one more thing to fetch.
+    verdict.key = shared.organizations.id(organization).map(|organization| VerifiedKey {
+        id,
+        organization,
+        kind: meta.kind(),
+        environment: meta.environment(),
+        expires_at,
+        slot,
+    });
     Ok(())
 }
 
@@ -227,8 +225,7 @@ impl Inquiry<'_> {
         restrictions: &[&Restrictions],
     ) -> Result<(), Refusal> {
         self.check_life(key, parent).map_err(|denial| (denial, None))?;
-        let is_active = self.shared.organizations.find(key.organization).is_some_and(|(_, is_active)| is_active);
-        if !is_active {
+        if !self.shared.organizations.is_active(key.organization) {
             return Err((Denial::SubscriptionInactive, None));
         }
         let required = self.rule.and_then(|rule| rule.environment);

@@ -15,12 +15,13 @@ use hashbrown::HashTable;
 
 use crate::directory::{CompiledApi, Directory};
 use crate::error::ApplyError;
-use crate::index::Table;
+use crate::index::{SLOTS_MAX, Table};
 use crate::record::{Fields, Meta, Record, Terms};
 use crate::scopes::{NO_SET, ScopeSets};
 use crate::shared::Shared;
 use crate::sync::Ordering;
 use crate::texts::TextsWriter;
+use crate::usage::has_rested;
 use crate::verdict::ApiIndex;
 
 /// The terms of keys that are not known. An untouched record points at them.
@@ -36,7 +37,7 @@ pub(crate) struct Writer {
     slots: HashTable<u32>,
     hasher: RandomState,
     slot_rows: Rows,
-    /// Slots of removed keys, each with the newest hour table that may still count for it.
+    /// Slots of removed keys, each with the turn of the hour at which it was given up.
     slots_resting: VecDeque<(u32, u64)>,
     /// How many keys name the key at a slot as their parent.
     children: HashMap<u32, u32>,
@@ -44,7 +45,8 @@ pub(crate) struct Writer {
     terms_shared: HashMap<Meta, (u32, u32)>,
     terms: Rows,
     restrictions: Rows,
-    organizations: HashMap<OrganizationId, u32>,
+    /// Rows by organization id.
+    organizations: HashTable<u32>,
     apis: Vec<ApiEntry>,
     api_indexes: HashMap<ApiName, ApiIndex>,
     texts: TextsWriter,
@@ -118,7 +120,7 @@ impl Writer {
         let unknown = Terms { meta, parent: None, restrictions: None, old: None };
         shared.records.write_terms(TERMS_UNKNOWN, &unknown).expect("an empty slab has room");
         Self {
-            index: Arc::clone(&shared.view().index),
+            index: shared.index(),
             index_used: 0,
             slots: HashTable::new(),
             hasher: RandomState::new(),
@@ -128,7 +130,7 @@ impl Writer {
             terms_shared: HashMap::new(),
             terms: Rows { next: TERMS_UNKNOWN + 1, free: Vec::new() },
             restrictions: Rows::default(),
-            organizations: HashMap::new(),
+            organizations: HashTable::new(),
             apis: Vec::new(),
             api_indexes: HashMap::new(),
             texts: TextsWriter::default(),
@@ -167,8 +169,10 @@ impl Writer {
         for id in gone {
             self.remove_key(shared, id)?;
         }
-        for (_, row) in self.organizations.iter().filter(|(id, _)| !seen.organizations.contains(id)) {
-            shared.organizations.set_active(*row, false);
+        for row in &self.organizations {
+            if shared.organizations.id(*row).is_some_and(|id| !seen.organizations.contains(&id)) {
+                shared.organizations.set_active(*row, false);
+            }
         }
         self.verifiers.retain(|id, _| seen.verifiers.contains(id));
         self.publish_verifiers(shared);
@@ -181,20 +185,20 @@ impl Writer {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        // A place of the hash table is a slot and a control byte.
-        let slots = (self.slots.capacity() * 8).div_ceil(7).next_power_of_two() * (size_of::<u32>() + 1);
+        // A place of a hash table is a number and a control byte.
+        let places = |table: &HashTable<u32>| (table.capacity() * 8).div_ceil(7).next_power_of_two();
+        let tables = (places(&self.slots) + places(&self.organizations)) * (size_of::<u32>() + 1);
         let lists = (self.slot_rows.free.capacity() + self.terms.free.capacity()) * size_of::<u32>()
             + self.slots_resting.capacity() * size_of::<(u32, u64)>()
             + self.children.capacity() * size_of::<(u32, u32)>()
-            + self.terms_shared.capacity() * size_of::<(Meta, (u32, u32))>()
-            + self.organizations.capacity() * (size_of::<(OrganizationId, u32)>() + 1) * 8 / 7;
-        slots + lists + self.texts.memory_bytes()
+            + self.terms_shared.capacity() * size_of::<(Meta, (u32, u32))>();
+        tables + lists + self.texts.memory_bytes()
     }
 
     fn apply_api(&mut self, shared: &Shared, api: &Api) -> Result<(), ApplyError> {
         let index = self.api_index(api.definition.name())?;
         let entry = &mut self.apis[usize::from(index.0)];
-        let compiled = CompiledApi::new(api.clone(), &entry.sets, &mut entry.scope_names)?;
+        let compiled = CompiledApi::new(api, &entry.sets, &mut entry.scope_names)?;
         entry.compiled = Some(Arc::new(compiled));
         let epoch = shared.epoch.load(Ordering::Relaxed) + 1;
         let directory = Arc::new(Directory::new(epoch, self.apis.iter().map(|entry| entry.compiled.clone()).collect()));
@@ -223,7 +227,7 @@ impl Writer {
         shared.records.write(slot, &fields).ok_or(ApplyError::Full("keys"))?;
         let Some(former) = former else { return Ok(()) };
         let old_digest = key.old_secret.map(|old| old.digest.words());
-        self.reindex(shared, slot, &former, [Some(digest), old_digest]);
+        self.reindex(shared, slot, &former, &fields, old_digest);
         self.give_back(shared, &former);
         Ok(())
     }
@@ -288,7 +292,7 @@ impl Writer {
         // Only once, though a key that is its own parent comes here twice.
         if let Ok(entry) = self.slots.find_entry(self.hasher.hash_one(id), |known| *known == slot) {
             entry.remove();
-            self.slots_resting.push_back((slot, shared.newest_serial()));
+            self.slots_resting.push_back((slot, shared.turns.load(Ordering::Acquire)));
         }
     }
 
@@ -303,6 +307,9 @@ impl Writer {
             return Ok(slot);
         }
         let slot = self.take_slot(shared);
+        if slot as usize >= SLOTS_MAX {
+            return Err(ApplyError::Full("keys"));
+        }
         let leftover = holdings(shared, slot);
         let fields =
             Fields { terms: TERMS_UNKNOWN, digest: [0; 4], id, organization: u32::MAX, detail: None, expires_at: None };
@@ -316,21 +323,24 @@ impl Writer {
     }
 
     fn take_slot(&mut self, shared: &Shared) -> u32 {
-        let oldest_serial = shared.oldest_serial.load(Ordering::Acquire);
-        while let Some((slot, _)) = self.slots_resting.pop_front_if(|(_, serial)| *serial < oldest_serial) {
+        let turns = shared.turns.load(Ordering::Acquire);
+        while let Some((slot, _)) = self.slots_resting.pop_front_if(|(_, since)| has_rested(*since, turns)) {
             self.slot_rows.free.push(slot);
         }
         self.slot_rows.take()
     }
 
     fn organization_row(&mut self, shared: &Shared, id: OrganizationId) -> Result<u32, ApplyError> {
-        if let Some(row) = self.organizations.get(&id) {
+        let Self { organizations, hasher, .. } = self;
+        let hash = hasher.hash_one(id);
+        if let Some(row) = organizations.find(hash, |row| shared.organizations.id(*row) == Some(id)) {
             return Ok(*row);
         }
         let full = ApplyError::Full("organizations");
-        let row = u32::try_from(self.organizations.len()).map_err(|_| full)?;
+        let row = u32::try_from(organizations.len()).map_err(|_| full)?;
         shared.organizations.insert(row, id).ok_or(full)?;
-        self.organizations.insert(id, row);
+        let hash_of_row = |row: &u32| shared.organizations.id(*row).map_or(0, |id| hasher.hash_one(id));
+        organizations.insert_unique(hash, row, hash_of_row);
         Ok(row)
     }
 
@@ -424,7 +434,8 @@ impl Writer {
     }
 
     /// Brings the index up to date with a record that was just written.
-    fn reindex(&mut self, shared: &Shared, slot: u32, former: &Holdings, digests: [Option<[u64; 4]>; 2]) {
+    fn reindex(&mut self, shared: &Shared, slot: u32, former: &Holdings, now: &Fields, old_digest: Option<[u64; 4]>) {
+        let digests = [Some(now.digest), old_digest];
         let is_indexed = |digest: &[u64; 4]| former.digests().any(|known| known == *digest);
         let new = || digests.iter().flatten().filter(|digest| !is_indexed(digest));
         if self.index_used + new().count() > self.index.entries_max() {
@@ -432,7 +443,7 @@ impl Writer {
             self.rebuild_index(shared, 1);
         } else {
             for digest in new() {
-                self.index_used += usize::from(self.index.insert(digest, slot));
+                self.index_used += usize::from(self.index.insert(digest, slot, now.organization));
             }
         }
         for digest in former.digests().filter(|digest| !digests.contains(&Some(*digest))) {
@@ -448,18 +459,13 @@ impl Writer {
 
     /// Builds a new index from the records, without the places of removed entries, and lets readers use it.
     fn rebuild_index(&mut self, shared: &Shared, additional: usize) {
-        let digests = |slot| {
-            let digests = |record: &Record<'_>| (record.meta(), record.digest(), record.old_digest());
-            let (meta, digest, old) = shared.records.read(slot, digests)?;
-            (!meta.has(Meta::UNKNOWN)).then_some((digest, old))
-        };
         let known = self.slots.len();
         let index = Table::with_capacity(known + additional.max(known / 4));
         self.index_used = 0;
         for slot in 0..self.slot_rows.next {
-            let Some((digest, old)) = digests(slot) else { continue };
-            for digest in [Some(digest), old].iter().flatten() {
-                self.index_used += usize::from(index.insert(digest, slot));
+            let Some(holdings) = holdings(shared, slot) else { continue };
+            for digest in holdings.digests() {
+                self.index_used += usize::from(index.insert(&digest, slot, holdings.organization));
             }
         }
         self.index = Arc::new(index);

@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use serde_json::json;
 use tokio::runtime::Handle;
 
+#[allow(clippy::unwrap_used, reason = "shared with the tests")]
 #[path = "../tests/it/support.rs"]
 mod support;
 
@@ -40,13 +41,9 @@ async fn serve(how_long: Duration) -> std::io::Result<()> {
 
 /// A script that goes through the keys in turn.
 fn script(secrets: &[String]) -> String {
-    let bodies: String = secrets
-        .iter()
-        .map(|secret| {
-            let body = json!({"key": secret, "method": "POST", "path": "/api/v1/evaluate", "ip": "203.0.113.7"});
-            format!("'{body}',\n")
-        })
-        .collect();
+    let body = |secret| json!({"key": secret, "method": "POST", "path": "/api/v1/evaluate", "ip": "203.0.113.7"});
+    let bodies: Vec<String> = secrets.iter().map(|secret| format!("'{}'", body(secret))).collect();
+    let bodies = bodies.join(",\n");
     let token = support::VERIFIER;
     format!(
         "local requests, n = {{}}, 0\n\

@@ -149,7 +149,7 @@ mod tests {
                 Ok(body) => format!("{} bytes", body.to_bytes().len()),
                 Err(_) => "broken".to_owned(),
             };
-            sleep(Duration::from_secs(60)).await;
+            sleep(Duration::from_mins(1)).await;
             Ok::<_, Infallible>(Response::new(Full::new(bytes::Bytes::from(answer))))
         });
         let front = Arc::new(Front::new(Handle::current(), fallback));

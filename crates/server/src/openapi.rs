@@ -176,7 +176,7 @@ fn errors(operation: &Operation, group: Group, path: &str, is_mutation: bool) ->
     );
     add(group == Group::Admin && is_about_keys && is_mutation, 403, "A rule forbids it, whoever asks.");
     add(
-        path.contains('{') || matches!(path, "/admin/v1/keys" | "/admin/v1/usage"),
+        path.contains('{') || path == "/admin/v1/usage" || (path == "/admin/v1/keys" && is_mutation),
         404,
         "There is no such thing, or it is somebody else's.",
     );

@@ -1,25 +1,27 @@
 //! Usage: how often each key was allowed and denied, by hour.
 //!
-//! A verification counts in the table of its hour, which it finds in its [`View`]; that is an atomic addition.
-//! Now and then somebody collects: it reads all counts, which are absolute totals since the engine was
-//! made, so that writing them down twice is writing them down once.
+//! A verification counts in the table of its hour: one compare-and-swap. Now and then somebody collects: it
+//! reads all counts, which are absolute totals since the engine was made, so that writing them down twice is
+//! writing them down once.
 //!
 //! # Why no count is lost
 //!
-//! - A view holds the tables of three hours: at a collection in hour *h*, those of *h - 1*, *h* and *h + 1*. A request
-//!   whose hour has no table, or whose table is full, goes into the *ledger*, an ordinary map behind a lock: exact,
-//!   but slow. Whoever makes an engine that counts sees to it that somebody collects at least once an hour, and that
-//!   [`EngineOptions::usage_cells`](crate::EngineOptions::usage_cells) fits.
-//! - Tables are never emptied and reused. A table whose hour is over is taken out of the view first. A verification
-//!   that began before (it computed its hour just before the boundary, or was taken off its core) holds the old view
-//!   and so keeps the table alive; it may go on counting in it for as long as it likes. Only when nobody holds the
-//!   table any more, which its reference count proves, are its totals moved into the ledger and the table dropped.
-//!   Until then it is collected like the others.
-//! - Hours up to *h - 2* are closed by a collection in hour *h*. Their totals leave the ledger with the collection that
-//!   finds no retired table left that could add to them, and are in its answer for the last time. A request so late
-//!   that its hour was closed meanwhile is counted in the earliest hour that is not.
-//! - Cells know keys by slot, to be small. A removed key's slot is not reused before all tables that stood in a view
-//!   at its removal are retired, and its record keeps id, organization, api and environment until then.
+//! - There are three tables, and an hour belongs to the one at the hour modulo 3. A collection in hour *h* leaves them
+//!   with *h - 1*, *h* and *h + 1*. A request whose hour has no table, or whose table is full, goes into the *ledger*,
+//!   an ordinary map behind a lock: exact, but slow. Whoever makes an engine that counts sees to it that somebody
+//!   collects at least once an hour, and that [`EngineOptions::usage_cells`](crate::EngineOptions::usage_cells) fits.
+//! - A table whose hour is over is handed over to a later hour while verifications go on. One of these may have found
+//!   its cell just before (it computed its hour at the boundary, or was taken off its core). The hour is part of the
+//!   very word that is compared and swapped, and handing over swaps every such word, those of unused cells
+//!   included, for one of the new hour. So each count of the old hour is either in the word that was swapped out, and
+//!   so in the ledger, or its compare-and-swap fails and it goes to the ledger by itself. It never lands in another
+//!   hour, nor in a cell that has become another key's.
+//! - Hours up to *h - 2* are closed by a collection in hour *h*: that is the last to return their totals. A request so
+//!   late that its hour was closed meanwhile is counted in the earliest hour that is not, under the ledger's lock.
+//! - Cells know keys by slot, to be small. The slot of a removed key is not reused before five further turns of the
+//!   hour were collected, and its record keeps id, organization, api and environment until then. By then every hour
+//!   is closed in which a verification that still found the key can have begun (its clock may be an hour fast), so if
+//!   one is still on its way, it ends in the ledger, which knows keys by id.
 
 mod hour_table;
 
@@ -35,8 +37,8 @@ use claviger_domain::time::Timestamp;
 pub(crate) use self::hour_table::HourTable;
 use self::hour_table::Tag;
 use crate::directory::Directory;
-use crate::record::Meta;
-use crate::shared::{Shared, View};
+use crate::record::{Meta, Record};
+use crate::shared::Shared;
 use crate::sync::Ordering;
 use crate::verdict::ScopeIndex;
 
@@ -44,12 +46,13 @@ use crate::verdict::ScopeIndex;
 const NO_SCOPE: u16 = u16::MAX;
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 const MINUTES_PER_HOUR: i64 = 60;
+/// Turns of the hour for which the slot of a removed key rests.
+const TURNS_OF_REST: u64 = 5;
 
 /// The counts of an engine.
 #[derive(Debug)]
 pub struct Usage {
     shared: Arc<Shared>,
-    cells: usize,
     books: Mutex<Books>,
 }
 
@@ -90,8 +93,7 @@ pub(crate) struct Sighting {
 struct Books {
     /// Hours up to this one take no more counts.
     closed_through: i64,
-    /// Tables that no view has any more, but perhaps a verification.
-    retired: Vec<Arc<HourTable>>,
+    /// What is in no table.
     ledger: HashMap<Subject, Count>,
 }
 
@@ -113,39 +115,36 @@ struct Count {
 }
 
 impl Usage {
-    pub(crate) fn new(shared: Arc<Shared>, cells: usize) -> Self {
-        let books = Books { closed_through: i64::MIN, retired: Vec::new(), ledger: HashMap::new() };
-        Self { shared, cells, books: Mutex::new(books) }
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, books: Mutex::new(Books { closed_through: i64::MIN, ledger: HashMap::new() }) }
     }
 
-    /// All totals that may have changed since the hour before the previous one began.
+    /// The totals of all hours that are still counted, and for the last time those of hours that no longer are.
     ///
-    /// The totals of an hour are returned by every collection until the hour is closed, the last time by a collection
-    /// at least one full hour after its end. Each is absolute, so a later one replaces an earlier one of the same
-    /// key, hour, scope and outcome.
+    /// An hour is closed by the first collection that begins at least one full hour after its end. Each total is
+    /// absolute, so a later one replaces an earlier one of the same key, hour, scope and outcome.
     pub fn collect(&self, now: Timestamp) -> Vec<UsageTotal> {
         let mut books = self.lock();
         self.turn_over(&mut books, now.hour());
         let mut totals = books.ledger.clone();
-        let view = self.shared.view();
-        for table in view.hours.iter().flatten().chain(&books.retired) {
-            self.add_totals(table, &mut totals);
-        }
-        if books.retired.is_empty() {
-            let closed_through = books.closed_through;
-            books.ledger.retain(|subject, _| subject.hour > closed_through);
+        let closed_through = books.closed_through;
+        books.ledger.retain(|subject, _| subject.hour > closed_through);
+        for table in self.shared.hours.iter() {
+            let Some(hour) = table.hour() else { continue };
+            table.totals().for_each(|(tag, total, minute)| self.add_cell(&mut totals, hour, tag, total, minute));
         }
         drop(books);
-        totals.iter().filter_map(|(subject, count)| self.resolve(&view.directory, subject, count)).collect()
+        let directory = self.shared.directory.load();
+        totals.iter().filter_map(|(subject, count)| self.resolve(&directory, subject, count)).collect()
     }
 
     /// Gets ready to count a verdict on an endpoint that asks for this scope.
     #[inline]
-    pub(crate) fn tally<'a>(&'a self, view: &'a View, now: Timestamp, scope: Option<ScopeIndex>) -> Tally<'a> {
+    pub(crate) fn tally(&self, now: Timestamp, scope: Option<ScopeIndex>) -> Tally<'_> {
         let hour = now.hour();
         Tally {
             usage: self,
-            table: view.hours.as_ref().map(|hours| &*hours[hour.rem_euclid(3) as usize]),
+            table: &self.shared.hours[hour.rem_euclid(3) as usize],
             hour,
             minute: now.as_micros().div_euclid(MICROS_PER_MINUTE).rem_euclid(MINUTES_PER_HOUR) as u8,
             scope: scope.map_or(NO_SCOPE, |scope| scope.0),
@@ -153,67 +152,41 @@ impl Usage {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let books = self.lock();
-        let tables = books.retired.iter().map(|table| table.memory_bytes()).sum::<usize>();
-        tables + books.ledger.capacity() * size_of::<(Subject, Count)>()
+        self.lock().ledger.capacity() * size_of::<(Subject, Count)>()
     }
 
-    /// Sees to it that the view has the tables of the hours around this one, and moves the others to the ledger.
+    /// Sees to it that the tables are those of the hours around this one, and moves older totals to the ledger.
     fn turn_over(&self, books: &mut Books, hour: i64) {
-        let Some(hours) = self.shared.view().hours.clone() else {
+        let closed_through = hour.saturating_sub(2);
+        if !self.shared.is_counting || closed_through < books.closed_through {
             return;
-        };
-        books.closed_through = books.closed_through.max(hour - 2);
-        let wanted = [hour - 1, hour, hour + 1];
-        for (place, table) in hours.into_iter().enumerate() {
-            let own = wanted.into_iter().find(|hour| hour.rem_euclid(3) == place as i64).unwrap_or(hour);
-            if table.hour() == Some(own) {
-                continue;
-            }
-            self.shared.publish(|view| {
-                let serial = self.shared.newest_serial.load(Ordering::Relaxed) + 1;
-                self.shared.newest_serial.store(serial, Ordering::Relaxed);
-                if let Some(hours) = &mut view.hours {
-                    hours[place] = Arc::new(HourTable::new(self.cells, serial, Some(own)));
-                }
-            });
-            books.retired.push(table);
-            self.move_to_ledger(books);
         }
-        self.move_to_ledger(books);
-        let view = self.shared.view();
-        let in_use = view.hours.iter().flatten().chain(&books.retired);
-        let oldest = in_use.map(|table| table.serial).min().unwrap_or(u64::MAX);
-        self.shared.oldest_serial.store(oldest, Ordering::Release);
-    }
-
-    /// Moves the totals of retired tables that nobody holds any more.
-    fn move_to_ledger(&self, books: &mut Books) {
-        for mut table in std::mem::take(&mut books.retired) {
-            // Alone with it: everything that was ever counted in it is there to be seen, and nothing will be added.
-            if Arc::get_mut(&mut table).is_none() {
-                books.retired.push(table);
-                continue;
+        books.closed_through = closed_through;
+        let mut has_turned = false;
+        for (place, table) in self.shared.hours.iter().enumerate() {
+            let wanted = [hour - 1, hour, hour + 1];
+            let wanted = wanted.into_iter().find(|hour| hour.rem_euclid(3) == place as i64).unwrap_or(hour);
+            if table.hour() != Some(wanted) {
+                let ledger = &mut books.ledger;
+                table.hand_over(wanted, |own, tag, total, minute| self.add_cell(ledger, own, tag, total, minute));
+                has_turned = true;
             }
-            self.add_totals(&table, &mut books.ledger);
+        }
+        if has_turned {
+            self.shared.turns.fetch_add(1, Ordering::Release);
         }
     }
 
-    fn add_totals(&self, table: &HourTable, totals: &mut HashMap<Subject, Count>) {
-        let Some(hour) = table.hour() else { return };
-        for (tag, total, minute) in table.totals() {
-            let facts = |record: &crate::record::Record<'_>| (record.id(), record.organization(), record.meta());
-            // Slots that are counted are not reused, so the record is still that of the key.
-            let Some((key, organization, meta)) = self.shared.records.read(tag.slot(), facts) else {
-                continue;
-            };
-            let subject = Subject { hour, key, scope: tag.scope(), outcome: tag.outcome() };
-            add(totals, subject, Count { organization, meta, total, minute });
-        }
+    fn add_cell(&self, totals: &mut HashMap<Subject, Count>, hour: i64, tag: Tag, total: u64, minute: u8) {
+        let facts = |record: &Record<'_>| (record.id(), record.organization(), record.meta());
+        // Slots that are counted are not reused, so the record is still that of the key.
+        let Some((key, organization, meta)) = self.shared.records.read(tag.slot(), facts) else { return };
+        let subject = Subject { hour, key, scope: tag.scope(), outcome: tag.outcome() };
+        add(totals, subject, Count { organization, meta, total, minute });
     }
 
     fn resolve(&self, directory: &Directory, subject: &Subject, count: &Count) -> Option<UsageTotal> {
-        let (organization, _) = self.shared.organizations.find(count.organization)?;
+        let organization = self.shared.organizations.id(count.organization)?;
         let api = directory.compiled(count.meta.api())?;
         let minutes = subject.hour.saturating_mul(MINUTES_PER_HOUR).saturating_add(i64::from(count.minute));
         Some(UsageTotal {
@@ -237,7 +210,7 @@ impl Usage {
 /// Where a verdict is going to be counted.
 pub(crate) struct Tally<'a> {
     usage: &'a Usage,
-    table: Option<&'a HourTable>,
+    table: &'a HourTable,
     hour: i64,
     minute: u8,
     scope: u16,
@@ -247,16 +220,14 @@ impl Tally<'_> {
     /// Has the processor fetch what counting a request of this key will need.
     #[inline]
     pub(crate) fn prefetch(&self, slot: u32) {
-        if let Some(table) = self.table {
-            table.prefetch(slot);
-        }
+        self.table.prefetch(slot);
     }
 
     #[inline]
     pub(crate) fn count(&self, sighting: &Sighting) {
-        let Some(table) = self.table else { return };
         let outcome = outcome_number(sighting.outcome);
-        if !table.count(self.hour, self.minute, Tag::new(sighting.slot, self.scope, outcome)) {
+        let is_counted = self.table.count(self.hour, self.minute, Tag::new(sighting.slot, self.scope, outcome));
+        if !is_counted && self.usage.shared.is_counting {
             self.count_in_ledger(sighting, outcome);
         }
     }
@@ -269,6 +240,11 @@ impl Tally<'_> {
         let count = Count { organization: sighting.organization, meta: sighting.meta, total: 1, minute: self.minute };
         add(&mut books.ledger, subject, count);
     }
+}
+
+/// Whether a slot that was given up at one turn of the hour may be used again at another.
+pub(crate) fn has_rested(since: u64, now: u64) -> bool {
+    now >= since.saturating_add(TURNS_OF_REST)
 }
 
 fn add(totals: &mut HashMap<Subject, Count>, subject: Subject, count: Count) {

@@ -86,8 +86,10 @@ fn text<'q>(text: Option<&'q Text<'_>>) -> Option<&'q str> {
     text.map(|text| &*text.0)
 }
 
-/// Every field, whether a value will do, and what to say if not.
-const FIELDS: [(&str, fn(&Value) -> bool, &str); 9] = [
+/// A field's name, whether a value will do for it, and what to say if not.
+type Field = (&'static str, fn(&Value) -> bool, &'static str);
+
+const FIELDS: [Field; 9] = [
     ("key", is_text_or_null, "must be a string or null"),
     ("api", is_text_or_null, "must be a string or null"),
     ("method", Value::is_string, "must be a string such as \"GET\""),

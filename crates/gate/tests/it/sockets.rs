@@ -3,10 +3,11 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use claviger_domain::peer::Peer;
-use claviger_gate::{Door, Front, Gate, RequestBody, listen};
+use claviger_gate::{Door, Front, Gate, RequestBody, Verify, listen};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::service::service_fn;
@@ -14,6 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+
+use crate::support::{VERIFIER, World};
 
 /// Counts the requests for `/slow` that have begun.
 static BEGUN: Semaphore = Semaphore::const_new(0);
@@ -108,4 +111,35 @@ async fn a_dropped_gate_closes_its_doors() {
     while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verdicts_come_over_one_connection() {
+    let world = World::new();
+    let (_, secret) = world.issue(serde_json::json!({}));
+    let verify = Verify::new(Arc::clone(&world.engine), world.clock.clone());
+    let listeners = listen::bind(([127, 0, 0, 1], 0).into(), 1).unwrap();
+    let address = listeners.local_addr();
+    let gate = Gate::open(vec![Door::tcp(listeners, front().with_verify(verify))]).unwrap();
+
+    let head = format!("POST /v1/verify HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {VERIFIER}\r\n");
+    let body = format!(r#"{{"key":"{secret}","method":"POST","path":"/api/v1/evaluate"}}"#);
+    let (start, end) = body.split_at(10);
+    let requests = [
+        format!("{head}content-length: {}\r\n\r\n{body}", body.len()),
+        format!("{head}transfer-encoding: chunked\r\n\r\na\r\n{start}\r\n{:x}\r\n{end}\r\n0\r\n\r\n", end.len()),
+        format!("{head}content-length: 2\r\n\r\n[]"),
+        // Refused for its announced length alone, and then nothing more can be read from the connection.
+        format!("{head}content-length: 65537\r\n\r\n"),
+    ];
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(requests.concat().as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+
+    let statuses: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "200", "400", "413"], "{answers}");
+    assert_eq!(answers.matches(r#"{"valid":true,"#).count(), 2, "{answers}");
+    assert_eq!(answers.matches("content-length: ").count(), 4, "{answers}");
+    gate.close().await;
 }

@@ -100,5 +100,5 @@ impl World {
 }
 
 fn hex(digest: &SecretDigest) -> String {
-    digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.words().map(|word| format!("{word:016x}")).concat()
 }
