@@ -3,7 +3,7 @@
 use claviger_domain::definition::{API_KEYS_READ, API_KEYS_WRITE, USAGE_READ};
 use claviger_domain::denial::Denial;
 use claviger_domain::id::KeyId;
-use claviger_domain::key::{Key, State};
+use claviger_domain::key::{Key, Kind, State};
 use claviger_domain::organization::OrganizationStatus;
 use claviger_domain::scope::Scope;
 use claviger_domain::time::Timestamp;
@@ -97,6 +97,22 @@ impl Acting {
                 mine.organization == key.organization && mine.api == key.api && key.environment <= mine.environment
             }
         }
+    }
+
+    /// Whether the actor may change the key as it is, before it is asked what it would become.
+    ///
+    /// An ephemeral key manages no key; it may only end itself. A parent manages its own children whatever they hold:
+    /// they reach no further than it does anyway.
+    pub(crate) fn may_change(&self, key: &Key, by_revoking: bool) -> Result<(), AppError> {
+        let Self::Key { key: mine, .. } = self else { return Ok(()) };
+        if mine.kind == Kind::Ephemeral {
+            return if by_revoking && mine.id == key.id {
+                Ok(())
+            } else {
+                Err(AppError::forbidden("An ephemeral key cannot manage keys. Use a secret or restricted key."))
+            };
+        }
+        if key.parent_id == Some(mine.id) { Ok(()) } else { self.must_outrank(key) }
     }
 
     /// Nobody makes, rotates or edits a key that is stronger than the one in hand.

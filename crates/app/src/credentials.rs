@@ -45,7 +45,8 @@ impl App {
         let found = verifiers::find(tx.connection(), id).await?;
         let mut verifier = found.ok_or(AppError::NotFound { what: "verifier" })?;
         if verifier.revoked_at.is_some() {
-            return Ok(Mutated { value: verifier, revision: self.engine.revision() });
+            let revision = self.settle(tx).await?;
+            return Ok(Mutated { value: verifier, revision });
         }
         verifier.revoked_at = Some(self.now().to_whole_seconds());
         verifiers::put(&mut tx, &verifier).await?;

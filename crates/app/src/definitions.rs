@@ -8,6 +8,7 @@ use claviger_domain::format::KeyFormat;
 use claviger_domain::key::ApiName;
 use claviger_domain::limits;
 use claviger_domain::scope::Scopes;
+use claviger_domain::time::Timestamp;
 use claviger_store::{Tx, apis, keys};
 use serde_json::Value;
 
@@ -44,7 +45,7 @@ impl App {
         let mut retired_formats = Vec::new();
         if let Some(before) = before {
             self.check_nothing_stranded(&mut tx, before, &definition, &mut mistakes).await?;
-            retired_formats = retire_formats(&mut tx, before, &definition, &mut mistakes).await?;
+            retired_formats = retire_formats(&mut tx, before, &definition, self.now(), &mut mistakes).await?;
         }
         if !mistakes.is_empty() {
             return Err(AppError::conflict(mistakes.join("\n")));
@@ -74,7 +75,8 @@ impl App {
         apis::find(&mut reader, name).await?.ok_or(AppError::NotFound { what: "API" })
     }
 
-    /// A scope that live keys hold cannot go: they would lose a power that their holders count on.
+    /// A scope that live keys hold cannot go, nor a base path below which they are restricted: they would lose what
+    /// their holders count on.
     async fn check_nothing_stranded(
         &self,
         tx: &mut Tx,
@@ -91,6 +93,15 @@ impl App {
                 }
             }
         }
+        let base = format!("{}/", after.base_path());
+        for restrictions in keys::list_restrictions(tx.connection(), before.definition.name(), self.now()).await? {
+            for rule in restrictions.endpoint.iter().flatten().filter(|rule| !rule.path().starts_with(&base)) {
+                mistakes.push(format!(
+                    "base_path {:?} would strand live keys that are restricted to \"{rule}\"; lift that first",
+                    after.base_path()
+                ));
+            }
+        }
         for (scope, count) in holders {
             mistakes.push(format!("scope {:?} is held by {count} live keys; take it from them first", scope.as_str()));
         }
@@ -103,10 +114,15 @@ async fn retire_formats(
     tx: &mut Tx,
     before: &Api,
     after: &Definition,
+    now: Timestamp,
     mistakes: &mut Vec<String>,
 ) -> Result<Vec<KeyFormat>, AppError> {
-    let used: BTreeSet<String> =
-        keys::list_prefixes(tx.connection(), before.definition.name()).await?.into_iter().collect();
+    let name = before.definition.name();
+    let mut used: BTreeSet<String> = keys::list_prefixes(tx.connection(), name).await?.into_iter().collect();
+    if keys::has_overlap(tx.connection(), name, now).await? {
+        // The prefix of an old secret is not kept with its key, so while one works every format counts as used.
+        used.extend(before.retired_formats.iter().map(|format| format.prefix.clone()));
+    }
     let mut retired = Vec::new();
     let known = before.definition.formats().iter().chain(&before.retired_formats);
     for old in known.filter(|format| used.contains(&format.prefix)) {

@@ -1,10 +1,12 @@
 //! Keeps the engine at the head of the feed. The engine hears of nothing in any other way, on the node that
 //! made the change too.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use claviger_domain::change::{Change, Revision};
+use claviger_domain::time::Timestamp;
 use claviger_engine::Engine;
 use claviger_store::{Connection, Store, StoreError, feed};
 use futures_util::StreamExt as _;
@@ -20,15 +22,25 @@ pub(crate) struct Follower {
     engine: Arc<Engine>,
     // One reader of the feed at a time: transactions are applied in order.
     turn: tokio::sync::Mutex<()>,
+    is_recovering: AtomicBool,
+    /// Whether the last snapshot was read to its end.
+    is_loaded: AtomicBool,
 }
 
 impl Follower {
     pub(crate) fn new(store: Store, engine: Arc<Engine>) -> Self {
-        Self { store, engine, turn: tokio::sync::Mutex::new(()) }
+        Self {
+            store,
+            engine,
+            turn: tokio::sync::Mutex::new(()),
+            is_recovering: AtomicBool::new(false),
+            is_loaded: AtomicBool::new(false),
+        }
     }
 
     /// Loads everything from one unmoving view of the database.
     pub(crate) async fn load(&self) -> Result<(), StoreError> {
+        self.is_loaded.store(false, Ordering::SeqCst);
         let mut reader = self.store.read().await?;
         let revision = feed::find_revision(&mut reader).await?;
         let (sender, mut receiver) = tokio::sync::mpsc::channel::<Change>(SNAPSHOT_BUFFER);
@@ -39,32 +51,47 @@ impl Follower {
         let loaded = loading.await;
         sent?;
         match loaded {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.is_loaded.store(true, Ordering::SeqCst);
+                Ok(())
+            }
             Ok(Err(error)) => Err(StoreError::Row { table: "keys", reason: error.to_string() }),
             Err(error) => Err(StoreError::Row { table: "keys", reason: error.to_string() }),
         }
     }
 
-    /// Returns when the engine has applied the revision. When the feed cannot be read now, goes on trying in
-    /// the background, so that what was committed is applied as soon as it can be.
-    pub(crate) async fn reach(self: &Arc<Self>, revision: Revision) -> Result<(), AppError> {
-        match self.catch_up(revision).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let follower = Arc::clone(self);
-                tokio::spawn(async move {
-                    while let Err(error) = follower.catch_up(revision).await {
-                        tracing::error!(%error, %revision, "the feed cannot be read; trying again");
-                        tokio::time::sleep(RETRY_EVERY).await;
-                    }
-                });
-                Err(error)
+    /// Applies a transaction that this node has just committed, or reads the feed up to it when others came between.
+    pub(crate) async fn take(self: &Arc<Self>, committed: feed::Transaction) -> Result<(), AppError> {
+        {
+            let _turn = self.turn.lock().await;
+            let is_next = self.engine.is_loaded() && self.engine.revision().0 + 1 == committed.revision.0;
+            if is_next && self.engine.apply(committed.revision, &committed.changes).is_ok() {
+                return Ok(());
             }
         }
+        self.reach(committed.revision).await
+    }
+
+    /// Returns when the engine has applied the revision. When it cannot be brought there now, the engine says no to
+    /// everything, for it may not know of a revocation that is committed, and goes on trying in the background.
+    pub(crate) async fn reach(self: &Arc<Self>, revision: Revision) -> Result<(), AppError> {
+        let outcome = self.catch_up(revision).await;
+        if let Err(error) = &outcome {
+            tracing::error!(%error, %revision, "the engine is behind the database and denies everything until it is not");
+            self.engine.grant_lease(Timestamp::from_micros(i64::MIN));
+            if !self.is_recovering.swap(true, Ordering::SeqCst) {
+                tokio::spawn(recover(Arc::downgrade(self), revision));
+            }
+        }
+        outcome
     }
 
     async fn catch_up(&self, wanted: Revision) -> Result<(), AppError> {
         let _turn = self.turn.lock().await;
+        if !self.is_loaded.load(Ordering::SeqCst) || !self.engine.is_loaded() {
+            // A snapshot that was cut short leaves the engine with a part of it. A change that could not be applied leaves the engine empty: everything is read anew.
+            self.load().await?;
+        }
         while self.engine.revision() < wanted {
             let mut reader = self.store.read().await?;
             let transactions =
@@ -79,6 +106,28 @@ impl Follower {
             }
         }
         Ok(())
+    }
+}
+
+/// Tries until the engine is where it should be, then lets it say yes again.
+async fn recover(follower: Weak<Follower>, revision: Revision) {
+    let mut wanted = revision;
+    loop {
+        tokio::time::sleep(RETRY_EVERY).await;
+        let Some(follower) = follower.upgrade() else { return };
+        let latest = async {
+            let mut reader = follower.store.read().await?;
+            Ok::<_, AppError>(feed::find_revision(&mut reader).await?)
+        };
+        if let Ok(latest) = latest.await {
+            wanted = wanted.max(latest);
+        }
+        if follower.catch_up(wanted).await.is_ok() {
+            follower.is_recovering.store(false, Ordering::SeqCst);
+            follower.engine.grant_lease(Timestamp::from_micros(i64::MAX));
+            tracing::info!(revision = %wanted, "the engine has caught up with the database");
+            return;
+        }
     }
 }
 

@@ -103,11 +103,21 @@ impl App {
     async fn commit(&self, tx: Tx) -> Result<Revision, AppError> {
         let (follower, now) = (Arc::clone(&self.follower), self.now());
         let done = tokio::spawn(async move {
-            let revision = tx.commit(now).await?;
-            follower.reach(revision).await?;
+            let committed = tx.commit(now).await?;
+            let revision = committed.revision;
+            follower.take(committed).await?;
             Ok::<_, AppError>(revision)
         });
         done.await.map_err(|error| AppError::Internal { context: format!("commit task: {error}") })?
+    }
+
+    /// Answers a mutation that found nothing to change: what made it so must have reached the engine, which the
+    /// call that changed it may have failed to see to. Gives the transaction up.
+    async fn settle(&self, tx: Tx) -> Result<Revision, AppError> {
+        let committed = Revision(tx.revision().0 - 1);
+        drop(tx);
+        self.follower.reach(committed).await?;
+        Ok(committed)
     }
 }
 

@@ -53,7 +53,8 @@ impl App {
         organization.name = name.unwrap_or(organization.name);
         organization.status = status.unwrap_or(organization.status);
         if organization == before {
-            return Ok(Mutated { value: organization, revision: self.engine.revision() });
+            let revision = self.settle(tx).await?;
+            return Ok(Mutated { value: organization, revision });
         }
         organizations::put(&mut tx, &organization).await?;
         tx.publish(Change::Organization(organization.clone()));

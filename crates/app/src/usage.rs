@@ -1,15 +1,16 @@
 //! Usage: from the engine's counters to the table (live keys) or to memory (test keys), and back as reports.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use claviger_domain::denial::Denial;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment};
 use claviger_domain::time::Timestamp;
 use claviger_engine::UsageTotal;
-use claviger_store::usage::{UsageRow, UsageSum};
+use claviger_store::usage::UsageRow;
 use claviger_store::{apis, organizations, usage};
 
 use crate::actor::{Acting, Need};
@@ -19,6 +20,8 @@ use crate::{Actor, App, AppError, KeyRow};
 pub const NO_SCOPE: &str = "none";
 /// Name of the outcome of a call that passed.
 pub const ALLOWED: &str = "allowed";
+/// Rows that are written in one transaction: between them, revocations have their turn.
+const ROWS_PER_WRITE: usize = 500;
 /// Written totals of hours older than this are not kept in memory any longer.
 const HOURS_REMEMBERED: i64 = 4;
 
@@ -87,7 +90,8 @@ impl UsageCounts {
 impl App {
     /// The calls of this month, up to this very moment.
     pub async fn usage(&self, actor: &Actor, query: UsageQuery) -> Result<UsageReport, AppError> {
-        self.flush_usage().await?;
+        // Held to the end: what is written and what is not must not change places while both are added up.
+        let unwritten = self.collect_usage().await;
         let now = self.now();
         let mut reader = self.store.read().await?;
         let (organization, api, key) = match actor.look_up(&mut reader, Need::ReadUsage, now).await? {
@@ -101,42 +105,55 @@ impl App {
                 (organization, api, None)
             }
         };
+        let place = (organization, api);
         let (period_start, period_end) = (now.month_start(), now.next_month_start());
         let hours = period_start.hour()..period_end.hour();
         let counts = async |reader: &mut _, key| {
-            let live = usage::sum(reader, organization, &api, key, hours.clone()).await?;
-            Ok::<_, AppError>(self.ledger.counts(&live, organization, &api, key, &hours))
+            let mut counts = UsageCounts::default();
+            for sum in usage::sum(reader, place.0, &place.1, key, hours.clone()).await? {
+                counts.add(Environment::Live, &sum.scope, &sum.outcome, sum.total.unsigned_abs());
+            }
+            unwritten.add_to(&mut counts, &place, key, &hours);
+            self.ledger.memory().add_to(&mut counts, &place, key, &hours);
+            Ok::<_, AppError>(counts)
         };
         let organization_counts = counts(&mut reader, None).await?;
         let key_counts = match key {
             Some(key) => Some(counts(&mut reader, Some(key)).await?),
             None => None,
         };
+        let (organization, api) = place;
         Ok(UsageReport { organization, api, period_start, period_end, organization_counts, key_counts })
     }
 
-    /// Takes the engine's counters to where they are kept. Returns when everything that was counted before
-    /// the call is there.
-    pub(crate) async fn flush_usage(&self) -> Result<(), AppError> {
+    /// Takes over what the engine has counted, without writing it. Returns when everything that was counted before the
+    /// call is there, and holds it still.
+    pub(crate) async fn collect_usage(&self) -> tokio::sync::MutexGuard<'_, Unwritten> {
         let ledger = &self.ledger;
-        let arrived = ledger.flushes_started.load(Ordering::SeqCst);
-        let mut flushed = ledger.flushed.lock().await;
-        if flushed.started > arrived {
-            // A flush that began after this call did has already taken what this call is about.
-            return Ok(());
+        let arrived = ledger.collections_started.load(Ordering::SeqCst);
+        let mut unwritten = ledger.unwritten.lock().await;
+        // A collection that began after this call did has already taken what this call is about.
+        if unwritten.collection <= arrived {
+            unwritten.collection = ledger.collections_started.fetch_add(1, Ordering::SeqCst) + 1;
+            let now = self.now();
+            for total in self.engine.usage().collect(now) {
+                ledger.take(&mut unwritten, total);
+            }
+            unwritten.forget_before(now.hour() - HOURS_REMEMBERED);
+            ledger.memory().forget_before(now.month_start().hour());
         }
-        let started = ledger.flushes_started.fetch_add(1, Ordering::SeqCst) + 1;
-        let now = self.now();
-        for total in self.engine.usage().collect(now) {
-            ledger.take(&mut flushed, total);
+        unwritten
+    }
+
+    /// Writes what has been counted with live keys.
+    pub(crate) async fn flush_usage(&self) -> Result<(), AppError> {
+        let mut unwritten = self.collect_usage().await;
+        let due: Vec<UsageRow> = unwritten.pending.values().cloned().collect();
+        for rows in due.chunks(ROWS_PER_WRITE) {
+            usage::put_totals(&self.store, self.ledger.incarnation, rows).await?;
+            unwritten.wrote(rows);
+            self.ledger.memory().wrote(rows);
         }
-        let due = flushed.due();
-        if !due.is_empty() {
-            usage::put_totals(&self.store, ledger.incarnation, &due).await?;
-        }
-        flushed.wrote(due, now.hour());
-        flushed.started = started;
-        ledger.forget_before(now.month_start().hour());
         Ok(())
     }
 }
@@ -144,10 +161,12 @@ impl App {
 /// What has been counted and where it has gone.
 pub(crate) struct Ledger {
     incarnation: i64,
-    flushes_started: AtomicU64,
-    flushed: tokio::sync::Mutex<Flushed>,
-    test: Mutex<TestUsage>,
+    collections_started: AtomicU64,
+    unwritten: tokio::sync::Mutex<Unwritten>,
+    memory: Mutex<Memory>,
 }
+
+type Place = (OrganizationId, ApiName);
 
 #[derive(PartialEq, Eq, Hash, Clone)]
 struct Bucket {
@@ -157,31 +176,73 @@ struct Bucket {
     outcome: String,
 }
 
+impl Bucket {
+    fn of(row: &UsageRow) -> Self {
+        Self { key: row.key, hour: row.hour, scope: row.scope.clone(), outcome: row.outcome.clone() }
+    }
+}
+
+/// Totals of live keys that the table does not have yet, and what it has.
 #[derive(Default)]
-struct Flushed {
-    started: u64,
+pub(crate) struct Unwritten {
+    collection: u64,
     pending: HashMap<Bucket, UsageRow>,
     written: HashMap<Bucket, i64>,
 }
 
-#[derive(Default)]
-struct TestUsage {
-    totals: HashMap<Bucket, (OrganizationId, ApiName, u64)>,
-    last_used: HashMap<KeyId, Timestamp>,
-}
-
-impl Flushed {
-    fn due(&self) -> Vec<UsageRow> {
-        self.pending.values().cloned().collect()
-    }
-
-    fn wrote(&mut self, rows: Vec<UsageRow>, hour_now: i64) {
+impl Unwritten {
+    fn wrote(&mut self, rows: &[UsageRow]) {
         for row in rows {
-            let bucket = Bucket { key: row.key, hour: row.hour, scope: row.scope, outcome: row.outcome };
+            let bucket = Bucket::of(row);
             self.pending.remove(&bucket);
             self.written.insert(bucket, row.total);
         }
-        self.written.retain(|bucket, _| bucket.hour > hour_now - HOURS_REMEMBERED);
+    }
+
+    fn forget_before(&mut self, hour: i64) {
+        self.written.retain(|bucket, _| bucket.hour >= hour);
+    }
+
+    fn add_to(&self, counts: &mut UsageCounts, place: &Place, key: Option<KeyId>, hours: &Range<i64>) {
+        for (bucket, row) in &self.pending {
+            let is_of_place = row.organization == place.0 && row.api == place.1;
+            if is_of_place && key.is_none_or(|key| key == bucket.key) && hours.contains(&bucket.hour) {
+                let more = row.total - self.written.get(bucket).copied().unwrap_or(0);
+                counts.add(Environment::Live, &bucket.scope, &bucket.outcome, more.max(0).unsigned_abs());
+            }
+        }
+    }
+}
+
+/// What only memory knows: the usage of test keys, and the last use of keys where the table does not have it yet.
+#[derive(Default)]
+pub(crate) struct Memory {
+    test_totals: HashMap<Place, HashMap<Bucket, u64>>,
+    last_used: HashMap<KeyId, Timestamp>,
+}
+
+impl Memory {
+    fn add_to(&self, counts: &mut UsageCounts, place: &Place, key: Option<KeyId>, hours: &Range<i64>) {
+        for (bucket, total) in self.test_totals.get(place).into_iter().flatten() {
+            if key.is_none_or(|key| key == bucket.key) && hours.contains(&bucket.hour) {
+                counts.add(Environment::Test, &bucket.scope, &bucket.outcome, *total);
+            }
+        }
+    }
+
+    fn wrote(&mut self, rows: &[UsageRow]) {
+        for row in rows.iter().filter(|row| row.last_used.is_some()) {
+            self.last_used.remove(&row.key);
+        }
+    }
+
+    /// Test usage is kept for the month it belongs to.
+    fn forget_before(&mut self, hour: i64) {
+        self.test_totals.retain(|_, totals| {
+            totals.retain(|bucket, _| bucket.hour >= hour);
+            !totals.is_empty()
+        });
+        self.last_used.retain(|_, at| at.hour() >= hour);
     }
 }
 
@@ -189,37 +250,41 @@ impl Ledger {
     pub(crate) fn new(incarnation: i64) -> Self {
         Self {
             incarnation,
-            flushes_started: AtomicU64::new(0),
-            flushed: tokio::sync::Mutex::default(),
-            test: Mutex::default(),
+            collections_started: AtomicU64::new(0),
+            unwritten: tokio::sync::Mutex::default(),
+            memory: Mutex::default(),
         }
     }
 
-    /// Test keys' last use is known only here.
+    /// The row with the last use that memory knows of, if that is later.
     pub(crate) fn with_last_used(&self, row: KeyRow) -> KeyRow {
-        let test = self.test.lock().unwrap_or_else(PoisonError::into_inner);
-        let last_used = row.last_used.max(test.last_used.get(&row.key.id).copied());
+        let last_used = row.last_used.max(self.memory().last_used.get(&row.key.id).copied());
         KeyRow { last_used, ..row }
     }
 
-    fn take(&self, flushed: &mut Flushed, total: UsageTotal) {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, unwritten: &mut Unwritten, total: UsageTotal) {
         let bucket = Bucket {
             key: total.key,
             hour: total.hour,
             scope: total.scope.map_or_else(|| NO_SCOPE.to_owned(), |scope| scope.to_string()),
             outcome: total.outcome.map_or(ALLOWED, Denial::as_str).to_owned(),
         };
-        if total.environment == Environment::Test {
-            let mut test = self.test.lock().unwrap_or_else(PoisonError::into_inner);
-            if total.outcome.is_none() {
-                let last_used = test.last_used.entry(total.key).or_insert(total.last_used);
-                *last_used = (*last_used).max(total.last_used);
-            }
-            test.totals.insert(bucket, (total.organization, total.api, total.count));
+        let is_test = total.environment == Environment::Test;
+        let count = i64::try_from(total.count).unwrap_or(i64::MAX);
+        if !is_test && unwritten.written.get(&bucket) == Some(&count) {
             return;
         }
-        let total_now = i64::try_from(total.count).unwrap_or(i64::MAX);
-        if flushed.written.get(&bucket) == Some(&total_now) {
+        let mut memory = self.memory();
+        if total.outcome.is_none() {
+            let last_used = memory.last_used.entry(total.key).or_insert(total.last_used);
+            *last_used = (*last_used).max(total.last_used);
+        }
+        if is_test {
+            memory.test_totals.entry((total.organization, total.api)).or_default().insert(bucket, total.count);
             return;
         }
         let row = UsageRow {
@@ -229,37 +294,9 @@ impl Ledger {
             key: bucket.key,
             scope: bucket.scope.clone(),
             outcome: bucket.outcome.clone(),
-            total: total_now,
+            total: count,
             last_used: total.outcome.is_none().then_some(total.last_used),
         };
-        flushed.pending.insert(bucket, row);
-    }
-
-    fn counts(
-        &self,
-        live: &[UsageSum],
-        organization: OrganizationId,
-        api: &ApiName,
-        key: Option<KeyId>,
-        hours: &std::ops::Range<i64>,
-    ) -> UsageCounts {
-        let mut counts = UsageCounts::default();
-        for sum in live {
-            counts.add(Environment::Live, &sum.scope, &sum.outcome, sum.total.unsigned_abs());
-        }
-        let test = self.test.lock().unwrap_or_else(PoisonError::into_inner);
-        for (bucket, (owner, of_api, total)) in &test.totals {
-            let fits = *owner == organization && of_api == api && key.is_none_or(|key| key == bucket.key);
-            if fits && hours.contains(&bucket.hour) {
-                counts.add(Environment::Test, &bucket.scope, &bucket.outcome, *total);
-            }
-        }
-        counts
-    }
-
-    /// Test usage is kept for the month it belongs to.
-    fn forget_before(&self, hour: i64) {
-        let mut test = self.test.lock().unwrap_or_else(PoisonError::into_inner);
-        test.totals.retain(|bucket, _| bucket.hour >= hour);
+        unwritten.pending.insert(bucket, row);
     }
 }

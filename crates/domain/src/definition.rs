@@ -301,6 +301,9 @@ fn check_place(written: &Written, mistakes: &mut Vec<String>) {
     if base == "/" || CanonicalPath::parse(base).is_err() || base.contains(['*', '{', '}', '%']) {
         mistakes.push(format!("base_path {base:?} must be a plain path such as \"/v1\", without a slash at the end"));
     }
+    if base.len() > limits::BASE_PATH_BYTES_MAX {
+        mistakes.push(format!("base_path is longer than {} bytes", limits::BASE_PATH_BYTES_MAX));
+    }
     let mut seen = BTreeSet::new();
     for host in &written.hosts {
         let host_byte = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
@@ -447,6 +450,7 @@ mod tests {
             ("length = 32", "length = 22", "random bits"),
             ("\"/v1\"", "\"/v1/\"", "base_path"),
             ("\"/v1\"", "\"/\"", "base_path"),
+            ("\"/v1\"", &format!("\"/{}\"", "a".repeat(600)), "base_path is longer"),
             ("\"/v1\"", "\"/v2\"", "not below base_path"),
             ("scope = \"things\"", "scope = \"other\"", "not in [[scopes]]"),
             ("title = \"Acme API\"", "title = 'Say \"hi\"'", "title"),

@@ -126,7 +126,7 @@ impl FromStr for Name {
 /// Control characters, and those that reorder the text around them.
 pub fn is_deceptive(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl TryFrom<String> for Name {
@@ -200,15 +200,25 @@ impl fmt::Display for ApiName {
     }
 }
 
-/// What the holder keeps beside a key: a JSON object of at most 4096 bytes, given back as it was.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Default)]
-#[serde(try_from = "serde_json::Map<String, serde_json::Value>", into = "serde_json::Map<String, serde_json::Value>")]
+/// What the holder keeps beside a key: a JSON object of at most 4096 bytes and 16 levels. Numbers are 64-bit,
+/// blanks between values are not kept.
+///
+/// Reading one back from where it is stored checks nothing but its shape: a limit that was lowered must not keep what
+/// was accepted before from being loaded.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, Default)]
+#[serde(transparent)]
 pub struct Metadata(serde_json::Map<String, serde_json::Value>);
 
-/// The object is too large to be metadata.
+/// The object is no metadata.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("metadata is larger than {} bytes of JSON", limits::METADATA_BYTES_MAX)]
-pub struct MetadataError;
+pub enum MetadataError {
+    /// Too much of it.
+    #[error("is larger than {} bytes of JSON", limits::METADATA_BYTES_MAX)]
+    Large,
+    /// Objects or lists inside each other.
+    #[error("is nested more than {} levels deep", limits::METADATA_LEVELS_MAX)]
+    Deep,
+}
 
 impl Metadata {
     /// The object as JSON text.
@@ -220,14 +230,36 @@ impl Metadata {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Reads what a caller sends, for `#[serde(deserialize_with)]`.
+    ///
+    /// # Errors
+    /// When it is no object, or over a limit.
+    pub fn deserialize_new<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = serde_json::Map::deserialize(deserializer)?;
+        Self::try_from(map).map_err(serde::de::Error::custom)
+    }
 }
+
+impl Eq for Metadata {}
 
 impl TryFrom<serde_json::Map<String, serde_json::Value>> for Metadata {
     type Error = MetadataError;
 
     fn try_from(map: serde_json::Map<String, serde_json::Value>) -> Result<Self, MetadataError> {
+        if !map.values().all(|value| is_shallow(value, limits::METADATA_LEVELS_MAX - 1)) {
+            return Err(MetadataError::Deep);
+        }
         let metadata = Self(map);
-        if metadata.to_json().len() > limits::METADATA_BYTES_MAX { Err(MetadataError) } else { Ok(metadata) }
+        if metadata.to_json().len() > limits::METADATA_BYTES_MAX { Err(MetadataError::Large) } else { Ok(metadata) }
+    }
+}
+
+fn is_shallow(value: &serde_json::Value, levels: usize) -> bool {
+    match value {
+        serde_json::Value::Array(items) => levels > 0 && items.iter().all(|item| is_shallow(item, levels - 1)),
+        serde_json::Value::Object(map) => levels > 0 && map.values().all(|item| is_shallow(item, levels - 1)),
+        _ => true,
     }
 }
 
@@ -447,12 +479,32 @@ mod tests {
         assert_eq!("é".repeat(101).parse::<Name>(), Err(NameError::Long));
     }
 
+    fn metadata(json: &str) -> Result<Metadata, MetadataError> {
+        Metadata::try_from(serde_json::from_str::<serde_json::Map<_, _>>(json).unwrap())
+    }
+
     #[test]
-    fn metadata_has_a_limit() {
-        let large = format!(r#"{{"a": "{}"}}"#, "x".repeat(limits::METADATA_BYTES_MAX));
-        assert!(serde_json::from_str::<Metadata>(&large).is_err());
-        let metadata: Metadata = serde_json::from_str(r#"{"b": [1, null], "a": "x"}"#).unwrap();
-        assert_eq!(metadata.to_json(), r#"{"b":[1,null],"a":"x"}"#);
+    fn metadata_has_limits() {
+        let text = |count| format!(r#"{{"a":"{}"}}"#, "x".repeat(count));
+        assert!(metadata(&text(limits::METADATA_BYTES_MAX - 8)).is_ok());
+        assert_eq!(metadata(&text(limits::METADATA_BYTES_MAX - 7)), Err(MetadataError::Large));
+        let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        assert!(metadata(&nested(limits::METADATA_LEVELS_MAX)).is_ok());
+        assert_eq!(metadata(&nested(limits::METADATA_LEVELS_MAX + 1)), Err(MetadataError::Deep));
+        let lists = format!(r#"{{"a":{}{}}}"#, "[".repeat(100), "]".repeat(100));
+        assert_eq!(metadata(&lists), Err(MetadataError::Deep));
+    }
+
+    #[test]
+    fn metadata_reads_back_as_it_was_written() {
+        // This number, written and read inexactly, once grew by four characters.
+        for json in
+            [r#"{"b":[1,null],"a":"x"}"#, r#"{"n":4.3444167359819998e-288}"#, r#"{"n":12345678901234567890123}"#]
+        {
+            let written = metadata(json).unwrap().to_json();
+            let read: Metadata = serde_json::from_str(&written).unwrap();
+            assert_eq!(read.to_json(), written, "{json}");
+        }
         assert!(serde_json::from_str::<Metadata>("[]").is_err());
     }
 }

@@ -6,6 +6,10 @@ pub const NAME_CHARS_MAX: usize = 100;
 pub const REASON_CHARS_MAX: usize = 200;
 /// Largest metadata of a key, as JSON text.
 pub const METADATA_BYTES_MAX: usize = 4096;
+/// Deepest nesting of a key's metadata, the object itself included.
+pub const METADATA_LEVELS_MAX: usize = 16;
+/// Longest base path of an api.
+pub const BASE_PATH_BYTES_MAX: usize = 128;
 /// Most scopes one api may define: the engine keeps a key's scopes in one 64-bit word.
 pub const SCOPES_PER_API_MAX: usize = 60;
 /// Most rules in each list of a key's restrictions.
@@ -16,7 +20,7 @@ pub const FORMATS_PER_API_MAX: usize = 16;
 pub const ENDPOINTS_PER_API_MAX: usize = 1000;
 /// Most apis on one deployment.
 pub const APIS_MAX: usize = 1000;
-/// Most keys of one organization that are neither revoked nor expired.
+/// Most keys of one organization in one api that are neither revoked nor expired.
 pub const KEYS_PER_ORGANIZATION_MAX: i64 = 10_000;
 /// Longest overlap of a rotation: seven days.
 pub const OVERLAP_SECONDS_MAX: i64 = 7 * 24 * 3600;

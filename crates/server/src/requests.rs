@@ -54,9 +54,9 @@ pub(crate) struct CreateKeyBody {
     /// How long it lives from now, instead of `expires_at`.
     #[schema(minimum = 1)]
     ttl_seconds: Option<i64>,
-    /// What the holder keeps beside it: at most 4096 bytes of JSON.
+    /// What the holder keeps beside it: at most 4096 bytes and 16 levels of JSON.
     #[schema(value_type = Object)]
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Metadata::deserialize_new")]
     metadata: Metadata,
 }
 
@@ -100,9 +100,9 @@ pub(crate) struct AdminCreateKeyBody {
     /// How long it lives from now, instead of `expires_at`.
     #[schema(minimum = 1)]
     ttl_seconds: Option<i64>,
-    /// What the holder keeps beside it: at most 4096 bytes of JSON.
+    /// What the holder keeps beside it: at most 4096 bytes and 16 levels of JSON.
     #[schema(value_type = Object)]
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Metadata::deserialize_new")]
     metadata: Metadata,
 }
 
@@ -180,8 +180,12 @@ pub(crate) struct UpdateKeyBody {
     expires_at: Option<Option<Timestamp>>,
     /// What the holder keeps beside it, replaced as a whole.
     #[schema(value_type = Object, required = false)]
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "new_metadata")]
     metadata: Option<Metadata>,
+}
+
+fn new_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Metadata>, D::Error> {
+    Metadata::deserialize_new(deserializer).map(Some)
 }
 
 /// The restrictions to change: an absent list stays, `null` lifts.

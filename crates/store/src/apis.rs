@@ -36,10 +36,7 @@ pub async fn find(connection: &mut Connection, name: &ApiName) -> Result<Option<
 
 /// Every api, by name.
 pub async fn list(connection: &mut Connection) -> Result<Vec<Api>, StoreError> {
-    let bodies: Vec<String> = on_either!(
-        connection,
-        sqlx::query_scalar("SELECT body FROM apis ORDER BY name"),
-        fetch_all
-    )?;
+    let bodies: Vec<String> =
+        on_either!(connection, sqlx::query_scalar("SELECT body FROM apis ORDER BY name"), fetch_all)?;
     bodies.iter().map(|body| from_json("apis", body)).collect()
 }

@@ -66,9 +66,7 @@ pub struct Store {
 impl Store {
     /// Opens the database, making a file that is not there, and brings its tables up to date.
     pub async fn open(database: &Database) -> Result<Self, OpenError> {
-        Ok(Self {
-            pools: Pools::open(database).await?,
-        })
+        Ok(Self { pools: Pools::open(database).await? })
     }
 
     /// A view of the database as it is now, which does not move while it is held.
@@ -80,11 +78,7 @@ impl Store {
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         let mut connection = self.pools.write().await?;
         let revision = feed::next_revision(&mut connection).await?;
-        Ok(Tx {
-            connection,
-            revision,
-            changes: Vec::new(),
-        })
+        Ok(Tx { connection, revision, changes: Vec::new() })
     }
 
     /// Raises and returns the number of this run of the process, under which it owns its usage rows.
@@ -134,10 +128,13 @@ impl Tx {
         &mut self.connection
     }
 
-    /// Makes everything durable.
-    pub async fn commit(mut self, now: Timestamp) -> Result<Revision, StoreError> {
+    /// Makes everything durable and returns what followers will read.
+    ///
+    /// # Errors
+    /// Nothing is kept: also when a change, read back, would not be what it was, for then no follower could go on.
+    pub async fn commit(mut self, now: Timestamp) -> Result<feed::Transaction, StoreError> {
         feed::insert_changes(&mut self.connection, self.revision, now, &self.changes).await?;
         self.connection.commit().await?;
-        Ok(self.revision)
+        Ok(feed::Transaction { revision: self.revision, changes: self.changes })
     }
 }

@@ -44,10 +44,7 @@ impl FromStr for Database {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             return Ok(Self::Postgres(text.to_owned()));
         }
-        match text
-            .strip_prefix("sqlite:")
-            .map(|path| path.strip_prefix("//").unwrap_or(path))
-        {
+        match text.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path)) {
             Some(path) if !path.is_empty() => Ok(Self::Sqlite(PathBuf::from(path))),
             _ => Err(DatabaseError),
         }
@@ -62,12 +59,7 @@ impl std::fmt::Display for Database {
             Self::Postgres(url) => match PgConnectOptions::from_str(url) {
                 Ok(options) => {
                     let name = options.get_database().unwrap_or("postgres");
-                    write!(
-                        f,
-                        "PostgreSQL database {name} on {}:{}",
-                        options.get_host(),
-                        options.get_port()
-                    )
+                    write!(f, "PostgreSQL database {name} on {}:{}", options.get_host(), options.get_port())
                 }
                 Err(_) => f.write_str("the PostgreSQL database"),
             },
@@ -128,10 +120,9 @@ impl Pools {
     pub(crate) async fn read(&self) -> Result<Connection, StoreError> {
         Ok(match self {
             Self::Sqlite { readers, .. } => Connection::Sqlite(readers.begin().await?),
-            Self::Postgres { pool, .. } => Connection::Postgres(
-                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                    .await?,
-            ),
+            Self::Postgres { pool, .. } => {
+                Connection::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+            }
         })
     }
 
@@ -196,14 +187,9 @@ async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
         // An answered mutation survives a power cut.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(ACQUIRE_TIMEOUT);
-    let writer = SqlitePoolOptions::new()
-        .max_connections(1)
-        .connect_with(options.clone())
-        .await?;
+    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
     SQLITE_MIGRATIONS.run(&writer).await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
-        .acquire_timeout(ACQUIRE_TIMEOUT);
+    let readers = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
     let readers = readers.connect_with(options.read_only(true)).await?;
     Ok(Pools::Sqlite { writer, readers })
 }
@@ -211,24 +197,14 @@ async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
 async fn open_postgres(url: &str) -> Result<Pools, Opening> {
     let options = PgConnectOptions::from_str(url)?.application_name("claviger");
     // A session that is never given back: the lock lives and dies with it.
-    let lock = PgPoolOptions::new()
-        .max_connections(1)
-        .idle_timeout(None)
-        .max_lifetime(None);
-    let lock = lock
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_with(options.clone())
-        .await?;
-    let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-        .bind(POSTGRES_LOCK)
-        .fetch_one(&lock)
-        .await?;
+    let lock = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let lock = lock.acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options.clone()).await?;
+    let taken: bool =
+        sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(POSTGRES_LOCK).fetch_one(&lock).await?;
     if !taken {
         return Err(Opening::Taken);
     }
-    let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
-        .acquire_timeout(ACQUIRE_TIMEOUT);
+    let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
     let pool = pool.connect_with(options).await?;
     POSTGRES_MIGRATIONS.run(&pool).await?;
     Ok(Pools::Postgres { pool, lock })
@@ -247,20 +223,13 @@ fn open_error(database: &Database, error: Opening) -> OpenError {
         | Opening::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
             let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
             match (database, code.as_deref()) {
-                (Database::Sqlite(_), Some(SQLITE_CORRUPT | SQLITE_NOTADB)) => OpenError::Corrupt {
-                    place,
-                    reason: error.to_string(),
-                },
-                _ => OpenError::Other {
-                    place,
-                    reason: error.to_string(),
-                },
+                (Database::Sqlite(_), Some(SQLITE_CORRUPT | SQLITE_NOTADB)) => {
+                    OpenError::Corrupt { place, reason: error.to_string() }
+                }
+                _ => OpenError::Other { place, reason: error.to_string() },
             }
         }
-        Opening::Migrate(other) => OpenError::Other {
-            place,
-            reason: other.to_string(),
-        },
+        Opening::Migrate(other) => OpenError::Other { place, reason: other.to_string() },
     }
 }
 
@@ -271,10 +240,7 @@ mod tests {
     #[test]
     fn migrations_have_equal_names() {
         let names = |migrator: &'static Migrator| {
-            migrator
-                .iter()
-                .map(|migration| (migration.version, migration.description.clone()))
-                .collect::<Vec<_>>()
+            migrator.iter().map(|migration| (migration.version, migration.description.clone())).collect::<Vec<_>>()
         };
         assert_eq!(names(&SQLITE_MIGRATIONS), names(&POSTGRES_MIGRATIONS));
     }

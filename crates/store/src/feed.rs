@@ -28,12 +28,16 @@ pub(crate) async fn insert_changes(
     now: Timestamp,
     changes: &[Change],
 ) -> Result<(), StoreError> {
+    let body = to_json(changes);
+    if from_json::<Vec<Change>>("changes", &body)? != changes {
+        return Err(StoreError::Row { table: "changes", reason: "a change does not read back as it was".to_owned() });
+    }
     on_either!(
         connection,
         sqlx::query("INSERT INTO changes (revision, at, body) VALUES ($1, $2, $3)")
             .bind(revision.0)
             .bind(now.as_micros())
-            .bind(to_json(changes)),
+            .bind(body),
         execute
     )?;
     Ok(())
@@ -41,11 +45,7 @@ pub(crate) async fn insert_changes(
 
 /// The revision of the last committed transaction.
 pub async fn find_revision(connection: &mut Connection) -> Result<Revision, StoreError> {
-    Ok(Revision(on_either!(
-        connection,
-        sqlx::query_scalar("SELECT revision FROM deployment"),
-        fetch_one
-    )?))
+    Ok(Revision(on_either!(connection, sqlx::query_scalar("SELECT revision FROM deployment"), fetch_one)?))
 }
 
 /// Transactions past a revision, oldest first, at most `limit` of them.
@@ -62,12 +62,7 @@ pub async fn list_transactions(
         fetch_all
     )?;
     rows.into_iter()
-        .map(|(revision, body)| {
-            Ok(Transaction {
-                revision: Revision(revision),
-                changes: from_json("changes", &body)?,
-            })
-        })
+        .map(|(revision, body)| Ok(Transaction { revision: Revision(revision), changes: from_json("changes", &body)? }))
         .collect()
 }
 
@@ -77,9 +72,7 @@ pub async fn delete_transactions_before(tx: &mut crate::Tx, before: Timestamp) -
     let own = tx.revision().0;
     let deleted = on_either!(
         tx.connection(),
-        sqlx::query("DELETE FROM changes WHERE at < $1 AND revision < $2 - 1")
-            .bind(before.as_micros())
-            .bind(own),
+        sqlx::query("DELETE FROM changes WHERE at < $1 AND revision < $2 - 1").bind(before.as_micros()).bind(own),
         execute
     )?;
     Ok(deleted)
@@ -91,18 +84,8 @@ pub async fn stream_snapshot(
     connection: &mut Connection,
 ) -> Result<impl Stream<Item = Result<Change, StoreError>> + '_, StoreError> {
     let mut head: Vec<Change> = Vec::new();
-    head.extend(
-        apis::list(connection)
-            .await?
-            .into_iter()
-            .map(|api| Change::Api(Box::new(api))),
-    );
-    head.extend(
-        organizations::list_all(connection)
-            .await?
-            .into_iter()
-            .map(Change::Organization),
-    );
+    head.extend(apis::list(connection).await?.into_iter().map(|api| Change::Api(Box::new(api))));
+    head.extend(organizations::list_all(connection).await?.into_iter().map(Change::Organization));
     head.extend(verifiers::list(connection).await?.into_iter().map(Change::Verifier));
     let keys = keys::stream_all(connection).map_ok(|key| Change::Key(Box::new(key)));
     Ok(stream::iter(head.into_iter().map(Ok)).chain(keys))

@@ -12,25 +12,19 @@ pub(crate) fn to_json<T: Serialize + ?Sized>(value: &T) -> String {
 }
 
 pub(crate) fn from_json<T: DeserializeOwned>(table: &'static str, text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| StoreError::Row {
-        table,
-        reason: error.to_string(),
-    })
+    serde_json::from_str(text).map_err(|error| StoreError::Row { table, reason: error.to_string() })
 }
 
 pub(crate) fn id_number(table: &'static str, bytes: &[u8]) -> Result<u128, StoreError> {
-    let bytes = bytes.try_into().map_err(|_| StoreError::Row {
-        table,
-        reason: format!("an id of {} bytes", bytes.len()),
-    })?;
+    let bytes =
+        bytes.try_into().map_err(|_| StoreError::Row { table, reason: format!("an id of {} bytes", bytes.len()) })?;
     Ok(u128::from_be_bytes(bytes))
 }
 
 pub(crate) fn digest(table: &'static str, bytes: &[u8]) -> Result<SecretDigest, StoreError> {
-    let bytes = bytes.try_into().map_err(|_| StoreError::Row {
-        table,
-        reason: format!("a digest of {} bytes", bytes.len()),
-    })?;
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| StoreError::Row { table, reason: format!("a digest of {} bytes", bytes.len()) })?;
     Ok(SecretDigest::from_bytes(bytes))
 }
 
@@ -38,10 +32,7 @@ pub(crate) fn word<T: std::str::FromStr<Err: std::fmt::Display>>(
     table: &'static str,
     text: &str,
 ) -> Result<T, StoreError> {
-    text.parse().map_err(|error: T::Err| StoreError::Row {
-        table,
-        reason: format!("{text:?} {error}"),
-    })
+    text.parse().map_err(|error: T::Err| StoreError::Row { table, reason: format!("{text:?} {error}") })
 }
 
 pub(crate) fn time(micros: Option<i64>) -> Option<Timestamp> {

@@ -97,8 +97,5 @@ pub async fn sum(
         .bind(key.map(|id| id.to_bytes().to_vec())),
         fetch_all
     )?;
-    Ok(rows
-        .into_iter()
-        .map(|(scope, outcome, total)| UsageSum { scope, outcome, total })
-        .collect())
+    Ok(rows.into_iter().map(|(scope, outcome, total)| UsageSum { scope, outcome, total }).collect())
 }

@@ -11,7 +11,7 @@ use claviger_domain::scope::Scopes;
 use claviger_domain::time::Timestamp;
 use claviger_store::Tx;
 
-use super::{check, find_api, find_for_mutation, find_parent, must_not_be_final, put_key};
+use super::{Means, check, find_api, find_for_mutation, find_parent, must_not_be_final, put_key};
 use crate::{Actor, App, AppError, KeyRow, Mutated};
 
 /// What to change of a key. `None` leaves a thing as it is; in restrictions and expiry, `Some(None)` lifts it.
@@ -46,23 +46,32 @@ impl App {
     ) -> Result<Mutated<KeyRow>, AppError> {
         let now = self.now();
         let mut tx = self.store.begin().await?;
-        let (acting, row) = find_for_mutation(&mut tx, actor, id, if_match, now).await?;
+        let (acting, row) = find_for_mutation(&mut tx, actor, id, if_match, Means::Change, now).await?;
         must_not_be_final(&row.key, now)?;
         let api = find_api(tx.connection(), &row.key.api).await?;
-        let expiry_changes = input.expires_at.is_some();
-        let ip_changes = input.ip.is_some();
-        let allow_any_ip = input.allow_any_ip || !ip_changes;
+        let allow_any_ip = input.allow_any_ip || input.ip.is_none();
         let key = patched(row.key.clone(), input);
-        check::scopes(&key.scopes, key.kind, &api)?;
-        check::restrictions(&key.restrictions, allow_any_ip, &api)?;
-        check::not_contradictory(&key, &api)?;
-        if expiry_changes {
+        // What does not change is not judged again: a definition may have moved on since.
+        let changes_scopes = key.scopes != row.key.scopes;
+        let changes_restrictions = key.restrictions != row.key.restrictions;
+        let changes_expiry = key.expires_at != row.key.expires_at;
+        if changes_scopes {
+            check::scopes(&key.scopes, key.kind, &api)?;
+        }
+        if changes_restrictions {
+            check::restrictions(&key.restrictions, allow_any_ip, &api)?;
+        }
+        if changes_scopes || changes_restrictions {
+            check::not_contradictory(&key, &api)?;
+        }
+        if changes_expiry {
             let format =
                 api.definition.formats().iter().chain(&api.retired_formats).find(|format| format.prefix == key.prefix);
             check::expiry("expires_at", key.expires_at, format, key.created_at, now)?;
         }
         acting.must_outrank(&key)?;
-        if let Some(parent) = find_parent(tx.connection(), &key).await?
+        if (changes_scopes || changes_restrictions || changes_expiry)
+            && let Some(parent) = find_parent(tx.connection(), &key).await?
             && !key.is_within(&parent)
         {
             return Err(AppError::forbidden("An ephemeral key cannot have more access than the key it was made with."));
@@ -99,7 +108,7 @@ impl App {
     ) -> Result<Mutated<KeyRow>, AppError> {
         let now = self.now();
         let mut tx = self.store.begin().await?;
-        let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, now).await?;
+        let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, Means::Change, now).await?;
         must_not_be_final(&row.key, now)?;
         let key = Key { disabled, ..row.key.clone() };
         self.put_edited(tx, row, key).await
@@ -118,7 +127,7 @@ impl App {
         }
         let now = self.now();
         let mut tx = self.store.begin().await?;
-        let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, now).await?;
+        let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, Means::Revoke, now).await?;
         let mut key = row.key.clone();
         key.revocation.get_or_insert(Revocation { at: now.to_whole_seconds(), reason });
         key.old_secret = None;
@@ -129,6 +138,7 @@ impl App {
     async fn put_edited(&self, mut tx: Tx, row: KeyRow, key: Key) -> Result<Mutated<KeyRow>, AppError> {
         if key == row.key {
             let revision = row.revision;
+            self.settle(tx).await?;
             return Ok(Mutated { value: self.ledger.with_last_used(row), revision });
         }
         put_key(&mut tx, &key).await?;

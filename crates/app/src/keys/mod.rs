@@ -33,7 +33,7 @@ pub struct Issued {
 impl App {
     /// Shows a key.
     pub async fn find_key(&self, actor: &Actor, id: KeyId) -> Result<KeyRow, AppError> {
-        self.flush_usage().await?;
+        drop(self.collect_usage().await);
         let mut reader = self.store.read().await?;
         let acting = actor.look_up(&mut reader, Need::ReadKeys, self.now()).await?;
         let row = find_visible(&mut reader, &acting, id).await?;
@@ -47,7 +47,7 @@ impl App {
         filter: KeyFilter,
         page: PageRequest<KeyId>,
     ) -> Result<Page<KeyRow>, AppError> {
-        self.flush_usage().await?;
+        drop(self.collect_usage().await);
         let now = self.now();
         let mut reader = self.store.read().await?;
         let mut filter = filter;
@@ -73,17 +73,27 @@ async fn find_visible(connection: &mut Connection, acting: &Acting, id: KeyId) -
     row.ok_or(AppError::NotFound { what: "API key" })
 }
 
+/// What a mutation does to a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Means {
+    /// Anything that the key survives.
+    Change,
+    /// The end of it.
+    Revoke,
+}
+
 /// The key that a mutation is about: visible, not stronger than the actor, and as the caller last saw it.
 async fn find_for_mutation(
     tx: &mut Tx,
     actor: &Actor,
     id: KeyId,
     if_match: Option<Revision>,
+    means: Means,
     now: Timestamp,
 ) -> Result<(Acting, KeyRow), AppError> {
     let acting = actor.look_up(tx.connection(), Need::WriteKeys, now).await?;
     let row = find_visible(tx.connection(), &acting, id).await?;
-    acting.must_outrank(&row.key)?;
+    acting.may_change(&row.key, means == Means::Revoke)?;
     if if_match.is_some_and(|revision| revision != row.revision) {
         return Err(AppError::PreconditionFailed);
     }

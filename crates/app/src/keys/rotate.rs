@@ -7,7 +7,7 @@ use claviger_domain::id::KeyId;
 use claviger_domain::key::{Key, OldSecret};
 use claviger_domain::limits;
 
-use super::{Issued, find_api, find_for_mutation, must_not_be_final, put_key};
+use super::{Issued, Means, find_api, find_for_mutation, must_not_be_final, put_key};
 use crate::{Actor, App, AppError, KeyRow};
 
 impl App {
@@ -26,7 +26,7 @@ impl App {
         }
         let now = self.now();
         let mut tx = self.store.begin().await?;
-        let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, now).await?;
+        let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, Means::Change, now).await?;
         let mut key = row.key;
         must_not_be_final(&key, now)?;
         let api = find_api(tx.connection(), &key.api).await?;

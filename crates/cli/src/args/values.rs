@@ -66,8 +66,9 @@ pub(crate) fn timestamp(text: &str) -> Result<Timestamp, String> {
 
 /// A JSON object.
 pub(crate) fn metadata(text: &str) -> Result<Metadata, String> {
-    serde_json::from_str(text)
-        .map_err(|error| format!("expected a JSON object such as {{\"team\": \"billing\"}}: {error}"))
+    let map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)
+        .map_err(|error| format!("expected a JSON object such as {{\"team\": \"billing\"}}: {error}"))?;
+    Metadata::try_from(map).map_err(|error| error.to_string())
 }
 
 /// A number of cores; 0 is all.

@@ -57,6 +57,9 @@ CREATE TABLE keys (
 );
 CREATE INDEX keys_by_organization ON keys (organization, api, id);
 CREATE INDEX keys_by_parent ON keys (parent_id) WHERE parent_id IS NOT NULL;
+CREATE INDEX keys_by_prefix ON keys (api, prefix);
+CREATE INDEX ephemeral_keys_by_expiry ON keys (expires_at) WHERE parent_id IS NOT NULL;
+CREATE INDEX keys_by_overlap ON keys (api, overlap_ends_at) WHERE overlap_ends_at IS NOT NULL;
 
 CREATE TABLE verifiers (
     id BYTEA NOT NULL PRIMARY KEY,

@@ -10,7 +10,9 @@ use claviger_domain::time::Timestamp;
 use claviger_store::admin_tokens::AdminToken;
 use claviger_store::keys::KeyFilter;
 use claviger_store::usage::{UsageRow, UsageSum};
-use claviger_store::{PageRequest, Store, StoreError, Tx, admin_tokens, apis, feed, keys, organizations, usage, verifiers};
+use claviger_store::{
+    PageRequest, Store, StoreError, Tx, admin_tokens, apis, feed, keys, organizations, usage, verifiers,
+};
 use futures_util::TryStreamExt as _;
 
 const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -60,7 +62,7 @@ fn key(number: u128) -> Key {
 
 async fn commit(mut tx: Tx, change: Change) -> Revision {
     tx.publish(change);
-    tx.commit(NOW).await.unwrap()
+    tx.commit(NOW).await.unwrap().revision
 }
 
 async fn put_organization(store: &Store, number: u128) -> Revision {
@@ -82,7 +84,7 @@ async fn create_keys(store: &Store, created: &[Key]) -> Revision {
     for key in created {
         keys::create(&mut tx, key).await.unwrap();
     }
-    tx.commit(NOW).await.unwrap()
+    tx.commit(NOW).await.unwrap().revision
 }
 
 pub(crate) async fn revisions_count_committed_transactions_without_gaps(store: Store) {
@@ -123,7 +125,7 @@ pub(crate) async fn old_transactions_are_forgotten_but_never_the_newest(store: S
     }
     let mut tx = store.begin().await.unwrap();
     let deleted = feed::delete_transactions_before(&mut tx, later(1)).await.unwrap();
-    assert_eq!((deleted, tx.commit(NOW).await.unwrap()), (2, Revision(4)));
+    assert_eq!((deleted, tx.commit(NOW).await.unwrap().revision), (2, Revision(4)));
     let mut reader = store.read().await.unwrap();
     let left = feed::list_transactions(&mut reader, Revision(0), 10).await.unwrap();
     assert_eq!(left.iter().map(|transaction| transaction.revision.0).collect::<Vec<_>>(), [3, 4]);
@@ -137,7 +139,8 @@ pub(crate) async fn incarnations_count_up(store: Store) {
 
 pub(crate) async fn the_snapshot_holds_everything_with_parents_first(store: Store) {
     put_place(&store).await;
-    let child = Key { parent_id: Some(KeyId::from_u128(1)), kind: Kind::Ephemeral, expires_at: Some(later(60)), ..key(2) };
+    let child =
+        Key { parent_id: Some(KeyId::from_u128(1)), kind: Kind::Ephemeral, expires_at: Some(later(60)), ..key(2) };
     create_keys(&store, &[key(1), child.clone()]).await;
     let mut reader = store.read().await.unwrap();
     let snapshot: Vec<Change> = feed::stream_snapshot(&mut reader).await.unwrap().try_collect().await.unwrap();
@@ -209,11 +212,26 @@ pub(crate) async fn keys_keep_every_field(store: Store) {
     drop(reader);
     let mut tx = store.begin().await.unwrap();
     keys::update(&mut tx, &full).await.unwrap();
-    let updated = tx.commit(NOW).await.unwrap();
+    let updated = tx.commit(NOW).await.unwrap().revision;
     let mut reader = store.read().await.unwrap();
     let row = keys::find(&mut reader, plain.id).await.unwrap().unwrap();
     assert_eq!((row.key, row.revision), (full, updated));
     assert_eq!(keys::find(&mut reader, KeyId::from_u128(99)).await.unwrap(), None);
+}
+
+pub(crate) async fn overlaps_and_restrictions_are_found_while_they_last(store: Store) {
+    put_place(&store).await;
+    let overlap = Some(OldSecret { digest: SecretDigest::of("old"), overlap_ends_at: later(5) });
+    let restrictions: claviger_domain::restriction::Restrictions = serde_json::from_str(r#"{"ip": []}"#).unwrap();
+    let restricted = |number| Key { restrictions: restrictions.clone(), expires_at: Some(later(9)), ..key(number) };
+    create_keys(&store, &[Key { old_secret: overlap, ..key(1) }, restricted(2), restricted(3)]).await;
+    let mut reader = store.read().await.unwrap();
+    let api = "tork".parse().unwrap();
+    assert!(keys::has_overlap(&mut reader, &api, later(4)).await.unwrap());
+    assert!(!keys::has_overlap(&mut reader, &api, later(5)).await.unwrap());
+    assert!(!keys::has_overlap(&mut reader, &"other".parse().unwrap(), NOW).await.unwrap());
+    assert_eq!(keys::list_restrictions(&mut reader, &api, NOW).await.unwrap(), [restrictions]);
+    assert_eq!(keys::list_restrictions(&mut reader, &api, later(9)).await.unwrap(), []);
 }
 
 pub(crate) async fn keys_are_listed_by_every_filter(store: Store) {
@@ -270,14 +288,21 @@ pub(crate) async fn keys_are_counted_and_summed_up(store: Store) {
     assert_eq!(keys::count_live(&mut reader, organization, &api, NOW).await.unwrap(), 3);
     assert_eq!(keys::list_prefixes(&mut reader, &api).await.unwrap(), ["tork_rk_", "tork_sk_"]);
     let mut sets = keys::list_scope_sets(&mut reader, &api, NOW).await.unwrap();
+    assert_eq!(keys::list_restrictions(&mut reader, &api, NOW).await.unwrap(), []);
+    assert!(!keys::has_overlap(&mut reader, &api, NOW).await.unwrap());
     sets.sort_by_key(|(_, count)| *count);
     assert_eq!(sets.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [1, 2]);
 }
 
 pub(crate) async fn dead_ephemeral_keys_are_found_and_deleted(store: Store) {
     put_place(&store).await;
-    let child = |number, dies| Key { parent_id: Some(KeyId::from_u128(1)), expires_at: Some(later(dies)), ..key(number) };
-    create_keys(&store, &[key(1), child(2, 5), child(3, 6), child(4, 50), Key { expires_at: Some(later(1)), ..key(5) }]).await;
+    let child =
+        |number, dies| Key { parent_id: Some(KeyId::from_u128(1)), expires_at: Some(later(dies)), ..key(number) };
+    create_keys(
+        &store,
+        &[key(1), child(2, 5), child(3, 6), child(4, 50), Key { expires_at: Some(later(1)), ..key(5) }],
+    )
+    .await;
     let mut tx = store.begin().await.unwrap();
     let dead = keys::list_dead_ephemeral(tx.connection(), later(7), 10).await.unwrap();
     assert_eq!(dead, [KeyId::from_u128(2), KeyId::from_u128(3)]);
@@ -304,7 +329,8 @@ pub(crate) async fn verifiers_and_admin_tokens_live_and_die(store: Store) {
         created_at: NOW,
         revoked_at: None,
     };
-    let token = AdminToken { id: AdminTokenId::from_u128(1), name: "ci".parse().unwrap(), created_at: NOW, revoked_at: None };
+    let token =
+        AdminToken { id: AdminTokenId::from_u128(1), name: "ci".parse().unwrap(), created_at: NOW, revoked_at: None };
     let digest = SecretDigest::of("admin");
     let mut tx = store.begin().await.unwrap();
     verifiers::put(&mut tx, &verifier).await.unwrap();

@@ -35,6 +35,7 @@ on_both![
     apis_are_put_found_and_listed,
     organizations_are_put_found_and_paged,
     keys_keep_every_field,
+    overlaps_and_restrictions_are_found_while_they_last,
     keys_are_listed_by_every_filter,
     keys_are_counted_and_summed_up,
     dead_ephemeral_keys_are_found_and_deleted,

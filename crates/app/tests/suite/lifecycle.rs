@@ -1,15 +1,13 @@
 //! The life of keys, with the clock in hand: what the operations do is what the engine then says.
 
-mod support;
-
+use crate::suite::support::{
+    Deployment, Held, ephemeral, invalid_field, of_environment, of_kind, plain, restricted, restrictions, scopes,
+};
 use claviger_app::{Actor, AppError, CreateKey, KeyFilter, KeyPlace, Lifetime, PageRequest, UpdateKey};
 use claviger_domain::denial::Denial;
 use claviger_domain::endpoint::Method;
 use claviger_domain::key::{Environment, Kind, State};
 use claviger_domain::organization::OrganizationStatus;
-use support::{
-    Deployment, Held, ephemeral, invalid_field, of_environment, of_kind, plain, restricted, restrictions, scopes,
-};
 
 const OPERATOR: Actor = Actor::Operator;
 
@@ -199,6 +197,43 @@ async fn nobody_edits_rotates_or_revokes_a_stronger_key() {
 }
 
 #[tokio::test]
+async fn an_ephemeral_key_manages_nothing_but_its_own_end() {
+    let deployment = Deployment::start().await;
+    let parents = [
+        deployment.create("tork", of_kind(Kind::Secret)).await.unwrap(),
+        deployment.create("tork", of_kind(Kind::Secret)).await.unwrap(),
+    ];
+    let child = deployment.create_with(&parents[0], ephemeral(600)).await.unwrap();
+    let sibling = deployment.create_with(&parents[1], ephemeral(60)).await.unwrap();
+    let (app, actor) = (&deployment.app, Actor::Key(child.id));
+    let forbidden = |result: Result<(), AppError>| matches!(result, Err(AppError::Forbidden { .. }));
+    for id in [sibling.id, child.id] {
+        assert!(forbidden(app.rotate_key(&actor, id, 0, None).await.map(|_| ())));
+        assert!(forbidden(app.disable_key(&actor, id, None).await.map(|_| ())));
+        assert!(forbidden(app.update_key(&actor, id, UpdateKey::default(), None).await.map(|_| ())));
+    }
+    assert!(forbidden(app.revoke_key(&actor, sibling.id, None, None).await.map(|_| ())));
+    app.revoke_key(&actor, child.id, None, None).await.unwrap();
+    assert_eq!(deployment.evaluate(&child.secret), Err(Denial::Revoked));
+    assert_eq!(deployment.evaluate(&sibling.secret), Ok(()));
+}
+
+#[tokio::test]
+async fn a_parent_that_was_narrowed_still_manages_its_children() {
+    let deployment = Deployment::start().await;
+    let parent = deployment.create("tork", restricted(r#"["evaluate", "api_keys:write"]"#)).await.unwrap();
+    let child = deployment.create_with(&parent, ephemeral(600)).await.unwrap();
+    let narrower = UpdateKey { scopes: Some(scopes(r#"["api_keys:write"]"#)), ..UpdateKey::default() };
+    deployment.app.update_key(&OPERATOR, parent.id, narrower, None).await.unwrap();
+    let renamed = UpdateKey { name: Some("renamed".parse().unwrap()), ..UpdateKey::default() };
+    assert!(deployment.app.update_key(&OPERATOR, child.id, renamed, None).await.is_ok());
+    let wider = UpdateKey { scopes: Some(scopes(r#"["evaluate"]"#)), ..UpdateKey::default() };
+    let refused = deployment.app.update_key(&OPERATOR, child.id, wider, None).await;
+    assert!(matches!(refused, Err(AppError::Forbidden { .. })));
+    assert!(deployment.app.revoke_key(&Actor::Key(parent.id), child.id, None, None).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_key_that_died_a_moment_ago_changes_nothing() {
     let deployment = Deployment::start().await;
     let actor = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
@@ -303,7 +338,10 @@ async fn what_makes_no_sense_is_refused_by_name() {
                 ..restricted(r#"["evaluate"]"#)
             },
         ),
-        ("expires_at", CreateKey { lifetime: Some(Lifetime::ExpiresAt(support::start_time())), ..plain("x") }),
+        (
+            "expires_at",
+            CreateKey { lifetime: Some(Lifetime::ExpiresAt(crate::suite::support::start_time())), ..plain("x") },
+        ),
         ("ttl_seconds", CreateKey { lifetime: Some(Lifetime::TtlSeconds(i64::MAX)), ..plain("x") }),
         ("parent_id", CreateKey { parent_id: Some(claviger_domain::id::KeyId::from_u128(1)), ..plain("x") }),
     ];

@@ -1,15 +1,13 @@
 //! Usage from real verdicts, and definitions that change under living keys.
 
-mod support;
-
-use claviger_app::{Actor, AppError, UsageQuery};
+use crate::suite::support::{Deployment, of_environment, of_kind, restricted};
+use claviger_app::{Actor, AppError, CreateKey, UsageQuery};
 use claviger_domain::definition::Definition;
 use claviger_domain::denial::Denial;
 use claviger_domain::endpoint::Method;
 use claviger_domain::key::{Environment, Kind};
-use support::{Deployment, of_environment, of_kind, restricted};
 
-const TORK: &str = include_str!("../../../apis/tork.toml");
+const TORK: &str = include_str!("../../../../apis/tork.toml");
 
 #[tokio::test]
 async fn usage_is_what_was_verified() {
@@ -38,9 +36,9 @@ async fn usage_is_what_was_verified() {
     assert_eq!(report.period_end.to_string(), "2026-04-01T00:00:00Z");
 
     let row = deployment.app.find_key(&Actor::Operator, live.id).await.unwrap();
-    assert_eq!(row.last_used, Some(support::start_time()));
+    assert_eq!(row.last_used, Some(crate::suite::support::start_time()));
     let row = deployment.app.find_key(&Actor::Operator, test.id).await.unwrap();
-    assert_eq!(row.last_used, Some(support::start_time()));
+    assert_eq!(row.last_used, Some(crate::suite::support::start_time()));
 
     // Live usage survives, test usage was only ever in memory, and counting goes on from there.
     deployment.restart().await;
@@ -91,6 +89,33 @@ async fn a_new_prefix_strands_nobody() {
 }
 
 #[tokio::test]
+async fn an_old_secret_outlives_further_definitions_until_its_overlap_ends() {
+    let deployment = Deployment::start().await;
+    let first = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
+    let renamed = TORK.replace("tork_sk_", "torq_sk_");
+    deployment.app.apply_definition(Definition::parse(&renamed).unwrap(), false).await.unwrap();
+    deployment.app.rotate_key(&Actor::Operator, first.id, 600, None).await.unwrap();
+    let titled = renamed.replace("title = \"Tork\"", "title = \"Torq\"");
+    deployment.app.apply_definition(Definition::parse(&titled).unwrap(), false).await.unwrap();
+    assert_eq!(deployment.evaluate(&first.secret), Ok(()));
+    deployment.clock.advance_seconds(600);
+    assert_eq!(deployment.evaluate(&first.secret), Err(Denial::Revoked));
+}
+
+#[tokio::test]
+async fn a_base_path_that_keys_are_restricted_to_stays() {
+    let deployment = Deployment::start().await;
+    let restrictions = crate::suite::support::restrictions(r#"{"endpoint": ["POST /api/v1/evaluate"]}"#);
+    let key = CreateKey { restrictions, ..of_kind(Kind::Secret) };
+    let key = deployment.create("tork", key).await.unwrap();
+    let moved = Definition::parse(&TORK.replace("/api/v1", "/api/v2")).unwrap();
+    let refused = deployment.app.apply_definition(moved.clone(), false).await;
+    assert!(matches!(refused, Err(AppError::Conflict { .. })), "{refused:?}");
+    deployment.app.revoke_key(&Actor::Operator, key.id, None, None).await.unwrap();
+    assert!(deployment.app.apply_definition(moved, false).await.is_ok());
+}
+
+#[tokio::test]
 async fn definitions_that_would_strand_keys_are_refused() {
     let deployment = Deployment::start().await;
     deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
@@ -114,7 +139,7 @@ async fn definitions_that_would_strand_keys_are_refused() {
 async fn an_endpoint_can_be_for_one_environment() {
     let deployment = Deployment::start().await;
     let test = deployment.create("example", of_environment(Environment::Test)).await.unwrap();
-    let example = include_str!("../../../apis/example.toml")
+    let example = include_str!("../../../../apis/example.toml")
         .replace("scope = \"users:write\"", "scope = \"users:write\"\nenvironment = \"live\"");
     deployment.app.apply_definition(Definition::parse(&example).unwrap(), false).await.unwrap();
     let decide = |method, path| deployment.verdict(&test.secret, method, path, None).decision;

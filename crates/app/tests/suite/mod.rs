@@ -1,0 +1,5 @@
+//! The suite, which each database runs in a test binary of its own.
+
+mod lifecycle;
+pub(crate) mod support;
+mod usage_and_definitions;
