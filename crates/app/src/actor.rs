@@ -18,6 +18,9 @@ pub enum Actor {
     Operator,
     /// The holder of a key that the engine has just allowed.
     Key(KeyId),
+    /// The same, by the secret that the key's last rotation replaced. It may read and make ephemeral keys, so that a
+    /// program goes on while it is moved to the new secret; it manages nothing, for it may be why there was a rotation.
+    OldSecret(KeyId),
 }
 
 /// What the operation needs of a key that acts.
@@ -36,6 +39,7 @@ pub(crate) enum Acting {
         key: Box<Key>,
         /// The key it was made with: an ephemeral key reaches no further than that one does now.
         parent: Option<Box<Key>>,
+        by_old_secret: bool,
     },
 }
 
@@ -47,8 +51,10 @@ impl Actor {
         need: Need,
         now: Timestamp,
     ) -> Result<Acting, AppError> {
-        let Self::Key(id) = self else {
-            return Ok(Acting::Operator);
+        let (id, by_old_secret) = match self {
+            Self::Operator => return Ok(Acting::Operator),
+            Self::Key(id) => (id, false),
+            Self::OldSecret(id) => (id, true),
         };
         let key = find_alive(connection, id, now).await?;
         let parent = match key.parent_id {
@@ -63,7 +69,7 @@ impl Actor {
         if !key.scopes.contains(&scope) || parent.as_ref().is_some_and(|parent| !parent.scopes.contains(&scope)) {
             return Err(AppError::Denied(Denial::InsufficientScope));
         }
-        Ok(Acting::Key { key: Box::new(key), parent })
+        Ok(Acting::Key { key: Box::new(key), parent, by_old_secret })
     }
 }
 
@@ -104,7 +110,10 @@ impl Acting {
     /// An ephemeral key manages no key; it may only end itself. A parent manages its own children whatever they hold:
     /// they reach no further than it does anyway.
     pub(crate) fn may_change(&self, key: &Key, by_revoking: bool) -> Result<(), AppError> {
-        let Self::Key { key: mine, .. } = self else { return Ok(()) };
+        let Self::Key { key: mine, by_old_secret, .. } = self else { return Ok(()) };
+        if *by_old_secret {
+            return Err(old_secret());
+        }
         if mine.kind == Kind::Ephemeral {
             return if by_revoking && mine.id == key.id {
                 Ok(())
@@ -117,7 +126,7 @@ impl Acting {
 
     /// Nobody makes, rotates or edits a key that is stronger than the one in hand.
     pub(crate) fn must_outrank(&self, key: &Key) -> Result<(), AppError> {
-        let Self::Key { key: mine, parent } = self else {
+        let Self::Key { key: mine, parent, .. } = self else {
             return Ok(());
         };
         let outranks = |mine: &Key| key.is_within(mine);
@@ -129,4 +138,9 @@ impl Acting {
              environment and expiry must all be within its own.",
         ))
     }
+}
+
+/// The answer to a replaced secret that would manage keys.
+pub(crate) fn old_secret() -> AppError {
+    AppError::forbidden("This secret was replaced by a rotation. Use the key's new secret to manage keys.")
 }

@@ -56,9 +56,10 @@ impl Directory {
     /// The api that a request is for.
     ///
     /// A known `host` (the `Host` header, in any case, with or without a port) decides. Else the longest base
-    /// path that `raw_path` is at or below does; where several apis share that base path, the prefix of
-    /// `secret_text` (whatever follows the scheme, however malformed) chooses among them, then the one api
-    /// whose definition lists the endpoint, then the order of their names. A path below no base path leaves
+    /// path that `raw_path` is at or below does; where several apis share that base path, those count that know the
+    /// endpoint, if any does: a key of one never speaks for an endpoint of another. Among them the prefix of
+    /// `secret_text` (whatever follows the scheme, however malformed) chooses, then the one api whose definition lists
+    /// the endpoint, then the order of their names. A path below no base path leaves
     /// the choice to the secret's prefix alone.
     pub fn select(
         &self,
@@ -76,13 +77,29 @@ impl Directory {
         if let [only] = apis {
             return Some(*only);
         }
+        let knows = |index: &&ApiIndex| endpoint.is_some_and(|(method, path)| self.knows(**index, method, path));
+        let is_known = apis.iter().any(|index| knows(&index));
+        let candidates = || apis.iter().filter(|index| !is_known || knows(index));
         let has_prefix = |index: &&ApiIndex| secret_text.is_some_and(|text| self.api(**index).has_prefix_of(text));
         let is_listed = |index: &&ApiIndex| {
             endpoint.is_some_and(|(method, path)| self.api(**index).listed.find(method, path).is_some())
         };
-        let mut listing = apis.iter().filter(is_listed);
+        let mut listing = candidates().filter(is_listed);
         let only_listing = listing.next().filter(|_| listing.next().is_none());
-        apis.iter().find(has_prefix).or(only_listing).or(apis.first()).copied()
+        candidates().find(has_prefix).or(only_listing).or(candidates().next()).copied()
+    }
+
+    /// Whether a key of the api with full access may call an endpoint that the api's definition does not name: below its
+    /// own base path, and not where another api with that base path has an endpoint.
+    pub(crate) fn may_be_unlisted(&self, index: ApiIndex, method: Method, path: CanonicalPath<'_>) -> bool {
+        let base_path = self.api(index).definition().base_path();
+        let below = path.as_str().strip_prefix(base_path).is_some_and(|rest| rest.starts_with('/'));
+        let mut others = self.iter().filter(|(other, _)| *other != index);
+        below && !others.any(|(other, api)| api.definition().base_path() == base_path && self.knows(other, method, path))
+    }
+
+    fn knows(&self, index: ApiIndex, method: Method, path: CanonicalPath<'_>) -> bool {
+        self.api(index).endpoints.find(method, path).is_some()
     }
 
     /// The api of this name.

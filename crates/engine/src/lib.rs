@@ -13,6 +13,8 @@ pub mod directory;
 mod engine;
 mod error;
 mod index;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod record;
 mod scopes;
 mod shared;

@@ -70,6 +70,8 @@ pub struct VerifiedKey {
     pub environment: Environment,
     /// When it dies by itself.
     pub expires_at: Option<Timestamp>,
+    /// Whether it was found by the secret that its last rotation replaced.
+    pub by_old_secret: bool,
     /// Where the engine keeps it.
     pub(crate) slot: u32,
 }

@@ -145,6 +145,7 @@ fn decide(
         kind: meta.kind(),
         environment: meta.environment(),
         expires_at,
+        by_old_secret: key.overlap_ends_at.is_some(),
         slot,
     });
     Ok(())
@@ -243,6 +244,9 @@ impl Inquiry<'_> {
             return Err((Denial::EndpointNotAllowed, None));
         };
         if !restrictions.iter().all(|restrictions| endpoint_is_allowed(restrictions, method, path)) {
+            return Err((Denial::EndpointNotAllowed, None));
+        }
+        if self.rule.is_none() && !self.directory.may_be_unlisted(self.index, method, path) {
             return Err((Denial::EndpointNotAllowed, None));
         }
         let parent_mask = parent.flatten().map_or(FULL, |parent| parent.mask);

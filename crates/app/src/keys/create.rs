@@ -12,7 +12,7 @@ use claviger_domain::time::Timestamp;
 use claviger_store::{Tx, keys, organizations};
 
 use super::{Issued, check, find_api, find_visible, must_not_be_final};
-use crate::actor::{Acting, Need};
+use crate::actor::{Acting, Need, old_secret};
 use crate::{Actor, App, AppError, KeyRow};
 
 /// Whose key it will be. The operator names both; a key that acts makes keys of its own place.
@@ -162,6 +162,11 @@ fn choose_format<'a>(api: &'a Api, acting: &Acting, input: &CreateKey) -> Result
         let offered = offered.collect::<Vec<_>>().join(", ");
         return Err(AppError::invalid(field, format!("this API has no such keys; it has {offered}")));
     };
+    if let Acting::Key { by_old_secret: true, .. } = acting
+        && format.kind != Kind::Ephemeral
+    {
+        return Err(old_secret());
+    }
     if let Acting::Key { key, .. } = acting
         && format.environment > key.environment
     {

@@ -219,6 +219,22 @@ async fn an_ephemeral_key_manages_nothing_but_its_own_end() {
 }
 
 #[tokio::test]
+async fn a_replaced_secret_works_on_but_manages_nothing() {
+    let deployment = Deployment::start().await;
+    let first = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
+    deployment.app.rotate_key(&OPERATOR, first.id, 600, None).await.unwrap();
+    let verdict = deployment.verdict(&first.secret, Method::Post, "/api/v1/evaluate", None);
+    assert!(verdict.is_allowed() && verdict.key.unwrap().by_old_secret);
+    let (app, actor) = (&deployment.app, Actor::OldSecret(first.id));
+    let forbidden = |result: Result<(), AppError>| matches!(result, Err(AppError::Forbidden { .. }));
+    assert!(forbidden(app.rotate_key(&actor, first.id, 0, None).await.map(|_| ())));
+    assert!(forbidden(app.revoke_key(&actor, first.id, None, None).await.map(|_| ())));
+    assert!(forbidden(app.create_key(&actor, KeyPlace::default(), of_kind(Kind::Secret)).await.map(|_| ())));
+    assert!(app.create_key(&actor, KeyPlace::default(), ephemeral(60)).await.is_ok());
+    assert!(app.find_key(&actor, first.id).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_parent_that_was_narrowed_still_manages_its_children() {
     let deployment = Deployment::start().await;
     let parent = deployment.create("tork", restricted(r#"["evaluate", "api_keys:write"]"#)).await.unwrap();

@@ -34,8 +34,7 @@ use claviger_domain::key::{ApiName, Environment};
 use claviger_domain::scope::Scope;
 use claviger_domain::time::Timestamp;
 
-pub(crate) use self::hour_table::HourTable;
-use self::hour_table::Tag;
+pub(crate) use self::hour_table::{HourTable, Tag};
 use crate::directory::Directory;
 use crate::record::{Meta, Record};
 use crate::shared::Shared;

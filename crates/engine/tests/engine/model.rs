@@ -134,6 +134,15 @@ impl Model {
         if !both.iter().all(endpoint_allows) {
             return Err(Denial::EndpointNotAllowed);
         }
+        let base_path = api.definition.base_path();
+        let is_below = path.as_str().starts_with(&format!("{base_path}/"));
+        let is_anothers = self.apis.values().any(|other| {
+            let is_beside = other.definition.name() != api.definition.name() && other.definition.base_path() == base_path;
+            is_beside && other.definition.endpoints().iter().any(|known| known.endpoint.matches(method, path))
+        });
+        if listed.is_none() && (!is_below || is_anothers) {
+            return Err(Denial::EndpointNotAllowed);
+        }
         let known = api.definition.scopes();
         let holds = |key: &&Key, name: &str| match &key.scopes {
             Scopes::Full => true,
@@ -179,13 +188,14 @@ const RESTRICTIONS: [&str; 7] = [
     r#"{"endpoint": ["GET /v1/**"]}"#,
     r#"{"ip": ["10.1.0.0/16", "2001:db8::/32"], "referrer": ["a.example.com"], "endpoint": ["* /v1/a"]}"#,
 ];
-const ENDPOINTS: [Option<(Method, &str)>; 7] = [
+const ENDPOINTS: [Option<(Method, &str)>; 8] = [
     Some((Method::Get, "/v1/a")),
     Some((Method::Get, "/v1/a")),
     Some((Method::Post, "/v1/a")),
     Some((Method::Head, "/v1/b")),
     Some((Method::Get, "/v1/api-keys/key_1")),
     Some((Method::Get, "/v1/nothing")),
+    Some((Method::Get, "/v10/a")),
     None,
 ];
 const IPS: [Option<&str>; 4] = [None, Some("10.1.2.3"), Some("10.2.3.4"), Some("2001:db8::7")];
@@ -268,7 +278,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     let verify = (
         prop::option::weighted(0.8, 0..2_usize),
         0..40_usize,
-        0..7_usize,
+        0..8_usize,
         0..4_usize,
         0..3_usize,
         0..4_usize,

@@ -5,14 +5,11 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::response::Response;
 use claviger_app::Actor;
-use claviger_client::exchange::verdict_for;
+use claviger_client::exchange::{select_api, verdict_for_api};
 use claviger_domain::definition::{Definition, Form};
 use claviger_domain::id::KeyId;
-use claviger_domain::path::CanonicalPath;
 use claviger_domain::scope::Scope;
 use claviger_engine::{ApiIndex, Directory};
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use serde::Serialize;
 
@@ -33,9 +30,7 @@ impl ApiContext {
     /// not below the base path of the one that was.
     pub(crate) fn of(state: &ServerState, parts: &Parts) -> Option<Self> {
         let directory = Arc::clone(&state.app.engine().directory());
-        let path = parts.uri.path();
-        let endpoint = parts.method.as_str().parse().ok().zip(CanonicalPath::parse(path).ok());
-        let index = directory.select(host(parts), endpoint, path, secret_text(&parts.headers))?;
+        let index = select_api(&directory, parts)?;
         let context = Self { directory, index };
         context.relative_path(parts).is_some().then_some(context)
     }
@@ -60,6 +55,7 @@ impl ApiContext {
 #[derive(Clone)]
 pub(crate) struct Caller {
     key: KeyId,
+    by_old_secret: bool,
     api: ApiContext,
 }
 
@@ -67,14 +63,12 @@ impl Caller {
     /// Asks the engine, as a proxy in front of any other endpoint of the api would.
     pub(crate) fn verify(state: &ServerState, api: &ApiContext, parts: &Parts) -> Result<Self, Failure> {
         let app = &state.app;
-        let verdict = verdict_for(app.engine(), &**app.clock(), &state.trusted_proxies, parts);
-        if verdict.api != Some(api.index) {
-            // Definitions changed between the two looks: neither holds.
-            return Err(Failure::unavailable());
-        }
+        // Not chosen again: the definition that the request is routed by is the one that it is judged by.
+        let (engine, clock) = (app.engine(), app.clock());
+        let verdict = verdict_for_api(engine, &**clock, &state.trusted_proxies, parts, Some(api.index));
         let scope = verdict.missing_scope.and_then(|index| api.directory.api(api.index).scope_name(index));
         match (verdict.decision, verdict.key) {
-            (Ok(()), Some(key)) => Ok(Self { key: key.id, api: api.clone() }),
+            (Ok(()), Some(key)) => Ok(Self { key: key.id, by_old_secret: key.by_old_secret, api: api.clone() }),
             (Ok(()), None) => Err(Failure::broken("an allowed verdict without a key")),
             (Err(denial), _) => Err(Failure::denied(denial, scope.map(Scope::to_string))),
         }
@@ -82,7 +76,7 @@ impl Caller {
 
     /// Who acts.
     pub(crate) fn actor(&self) -> Actor {
-        Actor::Key(self.key)
+        if self.by_old_secret { Actor::OldSecret(self.key) } else { Actor::Key(self.key) }
     }
 
     /// The key that the caller holds.
@@ -125,20 +119,4 @@ impl<S: Sync> FromRequestParts<S> for Caller {
         let caller = parts.extensions.get::<Self>().cloned();
         caller.ok_or_else(|| Failure::broken("a customer route outside of the customer router"))
     }
-}
-
-/// The target's authority (HTTP/2), else the one `Host` line, as `verdict_for` reads it.
-fn host(parts: &Parts) -> Option<&str> {
-    if let Some(authority) = parts.uri.authority() {
-        return Some(authority.as_str());
-    }
-    let mut lines = parts.headers.get_all(HOST).iter();
-    let host = lines.next()?;
-    if lines.next().is_some() { None } else { host.to_str().ok() }
-}
-
-/// What stands in the place of a secret, however malformed: it only helps to tell which api was meant.
-fn secret_text(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, secret) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("Bearer").then_some(secret)
 }
