@@ -18,9 +18,9 @@ use crate::measure::{Floor, Times, compare};
 use crate::population::{NOW, Traits, api, presented, secrets, snapshot};
 
 /// Verifications of a pass. Where there are fewer keys, they come again and again.
-const VERIFICATIONS: usize = 1 << 20;
+const VERIFICATIONS: usize = 1 << 19;
 /// Cells of an hour's usage table: every key of a pass has one, and half of the cells stay free.
-const USAGE_CELLS: usize = 1 << 21;
+const USAGE_CELLS: usize = 1 << 20;
 
 struct Report {
     what: String,

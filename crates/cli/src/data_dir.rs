@@ -1,8 +1,8 @@
 //! The data directory: its place, its permissions, and the lock that lets one server in.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use claviger_app::Database;
@@ -47,17 +47,29 @@ impl DataDir {
         self.0.join("apis")
     }
 
-    /// Makes the directory if it is missing, for its owner alone. One that exists is closed to others too: what is
-    /// in it opens every door.
+    /// Makes the directory if it is missing, for its owner alone. One that is there already is closed to others too,
+    /// for what is in it opens every door, but only if it is nobody else's place: its files are closed to others
+    /// either way.
     pub(crate) fn create(&self) -> Result<(), Failure> {
         let path = self.0.display();
+        let is_new = !self.0.exists();
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.0)
             .or_fail(|| format!("make the data directory {path}"))?;
+        if !is_new && !self.is_ours().or_fail(|| format!("read the data directory {path}"))? {
+            return Ok(());
+        }
         fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700))
             .or_fail(|| format!("close the data directory {path} to others"))
+    }
+
+    /// Whether the directory is this user's, and empty or a data directory: `/tmp` or a home directory is not.
+    fn is_ours(&self) -> io::Result<bool> {
+        let is_used = self.0.join("claviger.lock").exists() || self.0.join("claviger.db").exists();
+        Ok(fs::metadata(&self.0)?.uid() == rustix::process::geteuid().as_raw()
+            && (is_used || fs::read_dir(&self.0)?.next().is_none()))
     }
 
     /// Makes the directory if it is missing and keeps every other server out of it for as long as the answer lives.
@@ -116,6 +128,21 @@ mod tests {
             DataDir::new(&path).create().unwrap();
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
         }
+    }
+
+    #[test]
+    fn a_directory_with_other_things_in_it_is_left_as_it_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let mode = || fs::metadata(parent.path()).unwrap().permissions().mode() & 0o7777;
+        fs::write(parent.path().join("letter.txt"), "Dear Ada").unwrap();
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        let directory = DataDir::new(parent.path());
+        directory.create().unwrap();
+        assert_eq!(mode(), 0o1777);
+        // Once it is a data directory it is closed.
+        fs::write(parent.path().join("claviger.db"), "").unwrap();
+        directory.create().unwrap();
+        assert_eq!(mode(), 0o700);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use claviger_gate::listen::{self, SocketFile, TcpListeners};
 use claviger_gate::{Door, Front, Gate, Verify};
 use claviger_server::ServerState;
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Handle;
 
 use crate::config::ServerConfig;
@@ -42,6 +43,7 @@ impl Node {
         config: &ServerConfig,
         upstream: Option<Upstream>,
     ) -> Result<Self, Failure> {
+        raise_file_limit();
         let lock = directory.lock()?;
         let cores = config.cores.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         // The database of a server that cannot listen is left alone.
@@ -90,6 +92,16 @@ impl Node {
 
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
+    }
+}
+
+/// Lets the process hold as many connections as the system allows: the limit it starts with is often 1024.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, limit = limit.current, "the limit on open files could not be raised");
     }
 }
 

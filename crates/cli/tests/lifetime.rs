@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::json;
-use support::{Ran, TestServer, claviger, http};
+use support::{Ran, TestServer, claviger, http, http_for_host};
 
 const SIGINT: u32 = 2;
 const SIGTERM: u32 = 15;
@@ -78,6 +78,53 @@ fn the_demo_serves_the_documents_examples() {
     ] {
         let (status, answer) = demo.call("GET", path, Some(demo.text(key)), None);
         assert_eq!((status, &answer["success"]), (200, &json!(true)), "{path} {key}: {answer}");
+    }
+}
+
+#[test]
+fn only_a_key_of_its_own_api_reaches_the_sample() {
+    let demo = TestServer::demo();
+    let evaluate = json!({"content": "Hello world", "checks": ["pii"]});
+    let hosts = ["127.0.0.1", "tork.network", "api.toksta.com", "api.example.com", "api.example.com.", "elsewhere"];
+    let keys = [("tork", "secret"), ("toksta", "live"), ("example", "live"), ("example", "test")];
+    for (method, path, owner, form) in [
+        ("POST", "/api/v1/evaluate", "tork", "invalid_api_key"),
+        ("GET", "/v1/users/usr_123", "example", "unauthorized"),
+    ] {
+        let body = (method == "POST").then_some(&evaluate);
+        for host in hosts {
+            let call = |key| http_for_host(host, demo.public_url(), method, path, key, body);
+            for (api, name) in keys {
+                let (status, answer) = call(Some(demo.text(&format!("/apis/{api}/keys/{name}"))));
+                let context = format!("{path} at {host} with a key of {api}: {answer}");
+                if api == owner {
+                    assert_eq!((status, &answer["success"]), (200, &json!(true)), "{context}");
+                } else {
+                    assert_eq!((status, &answer["error"]["code"]), (401, &json!(form)), "{context}");
+                }
+            }
+            let (status, answer) = call(None);
+            assert_eq!((status, &answer["success"]), (401, &json!(false)), "{path} at {host}: {answer}");
+        }
+    }
+    for path in ["/", "/v1/usersx", "/v1//users", "/v1", "/api/v1", "/api/v1/evaluatex", "/api/v1/%65valuate"] {
+        let (status, answer) = demo.call("GET", path, Some(demo.text("/apis/tork/keys/secret")), None);
+        assert!([401, 403, 404].contains(&status), "{path}: {answer}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_claviger_s_keeps_its_mode() {
+    let directory = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    std::fs::write(directory.path().join("letter.txt"), "Dear Ada").unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+    let server = TestServer::serve_in(directory.path());
+    assert_eq!(mode(directory.path()), 0o1777);
+    for file in std::fs::read_dir(server.data()).unwrap().map(|file| file.unwrap().path()) {
+        if !file.ends_with("letter.txt") {
+            assert_eq!(mode(&file), 0o600, "{}", file.display());
+        }
     }
 }
 

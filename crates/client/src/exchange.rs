@@ -6,13 +6,14 @@ use claviger_domain::address::TrustedProxies;
 use claviger_domain::change::Revision;
 use claviger_domain::credential::Credential;
 use claviger_domain::denial::Denial;
+use claviger_domain::endpoint::Method;
 use claviger_domain::path::CanonicalPath;
 use claviger_domain::peer::Peer;
 use claviger_domain::referrer::Referrer;
 use claviger_domain::scope::Scope;
 use claviger_domain::time::Clock;
 use claviger_domain::wire::{self, ErrorAnswer};
-use claviger_engine::{CompiledApi, Engine, Verdict};
+use claviger_engine::{ApiIndex, CompiledApi, Directory, Engine, Verdict};
 use http::header::{
     AUTHORIZATION, AsHeaderName, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, REFERER,
     RETRY_AFTER, WWW_AUTHENTICATE,
@@ -27,9 +28,20 @@ use http::{HeaderMap, Response, StatusCode};
 /// Without a [`Peer::Address`] no client address is known, which fails every `ip` restriction. Never
 /// waits, and allocates nothing.
 pub fn verdict_for(engine: &Engine, clock: &dyn Clock, trusted: &TrustedProxies, request: &Parts) -> Verdict {
-    let path = request.uri.path();
-    let endpoint = request.method.as_str().parse().ok().zip(CanonicalPath::parse(path).ok());
-    let api = engine.directory().select(host(request), endpoint, path, secret_text(&request.headers));
+    let api = select_api(&engine.directory(), request);
+    verdict_for_api(engine, clock, trusted, request, api)
+}
+
+/// The same for a request whose api is known already, whatever its host and path say; `None` leaves the choice to
+/// the secret.
+pub fn verdict_for_api(
+    engine: &Engine,
+    clock: &dyn Clock,
+    trusted: &TrustedProxies,
+    request: &Parts,
+    api: Option<ApiIndex>,
+) -> Verdict {
+    let endpoint = endpoint(request);
     let question = claviger_engine::Request {
         credential: Credential::from_authorization(lines(&request.headers, AUTHORIZATION)),
         api,
@@ -40,6 +52,12 @@ pub fn verdict_for(engine: &Engine, clock: &dyn Clock, trusted: &TrustedProxies,
         at_least_revision: Revision::default(),
     };
     engine.verify(clock.now(), &question)
+}
+
+/// The api that a request is for, by its host, its path and what stands in the place of a secret. The one place
+/// where this is chosen for a request over HTTP.
+pub fn select_api(directory: &Directory, request: &Parts) -> Option<ApiIndex> {
+    directory.select(host(request), endpoint(request), request.uri.path(), secret_text(&request.headers))
 }
 
 /// The address of the client behind the trusted proxies, or `None` when it cannot be known for sure.
@@ -75,15 +93,31 @@ pub fn error_response<B: From<String>>(answer: ErrorAnswer) -> Response<B> {
     response
 }
 
+/// Nothing if the method is unknown or the path not canonical: then no endpoint matches.
+fn endpoint(request: &Parts) -> Option<(Method, CanonicalPath<'_>)> {
+    request.method.as_str().parse().ok().zip(CanonicalPath::parse(request.uri.path()).ok())
+}
+
 /// The host that the request is for: the target's (HTTP/2, or RFC 9112 section 3.2.2), else that of the one `Host`
-/// line. Two lines are two answers, so none.
+/// line. Two lines are two answers, so none. Without its port and without the dot of a fully qualified name.
 fn host(request: &Parts) -> Option<&str> {
     if let Some(authority) = request.uri.authority() {
-        return Some(authority.as_str());
+        return Some(without_dot(authority.host()));
     }
     let mut values = request.headers.get_all(HOST).iter();
-    let host = values.next()?;
-    if values.next().is_some() { None } else { host.to_str().ok() }
+    let host = values.next()?.to_str().ok()?;
+    if values.next().is_some() {
+        return None;
+    }
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    Some(without_dot(name))
+}
+
+fn without_dot(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// What stands in the place of a secret, well-formed or not. Only good for telling which api was meant.

@@ -7,8 +7,9 @@ use std::task::{Context, Poll};
 
 use claviger_domain::address::TrustedProxies;
 use claviger_domain::denial::Denial;
+use claviger_domain::key::ApiName;
 use claviger_domain::time::Clock;
-use claviger_domain::wire::ErrorAnswer;
+use claviger_domain::wire::{self, ErrorAnswer};
 use claviger_engine::{ApiIndex, Engine, VerifiedKey};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -17,7 +18,7 @@ use tower::util::Either;
 use tower::util::future::EitherResponseFuture;
 use tower::{Layer, Service, service_fn};
 
-use crate::exchange::{denial_answer, error_response, verdict_for};
+use crate::exchange::{denial_answer, error_response, select_api, verdict_for_api};
 
 /// What the guard knows of a request that it let through. It is in the request's extensions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,18 +58,31 @@ pub struct GuardLayer {
     shared: Arc<Shared>,
 }
 
+#[derive(Clone)]
 struct Shared {
     engine: Arc<Engine>,
     clock: Arc<dyn Clock>,
     trusted: TrustedProxies,
+    pinned: Option<ApiName>,
 }
 
 impl GuardLayer {
     /// Asks this engine, with the time of this clock. The client's address is that of the
     /// [`Peer`](claviger_domain::peer::Peer) in the request's extensions, unless that is one of the trusted
     /// proxies.
+    ///
+    /// Each request is judged for the api that it is for, by its host, path and secret: the caller has a say
+    /// in that. A service that belongs to one api says so with [`Self::for_api`].
     pub fn new(engine: Arc<Engine>, clock: Arc<dyn Clock>, trusted: TrustedProxies) -> Self {
-        Self { shared: Arc::new(Shared { engine, clock, trusted }) }
+        Self { shared: Arc::new(Shared { engine, clock, trusted, pinned: None }) }
+    }
+
+    /// Judges every request for this api, whatever host it names: no other api's key passes. While the engine
+    /// knows no api of this name, nothing passes (503).
+    #[must_use]
+    pub fn for_api(self, api: ApiName) -> Self {
+        let shared = Shared { pinned: Some(api), ..Arc::unwrap_or_clone(self.shared) };
+        Self { shared: Arc::new(shared) }
     }
 }
 
@@ -117,7 +131,16 @@ where
 impl Shared {
     /// Readies an allowed request for the inner service, or makes the answer to one that is not.
     fn pass(&self, head: &mut Parts) -> Result<(), ErrorAnswer> {
-        let verdict = verdict_for(&self.engine, &*self.clock, &self.trusted, head);
+        let directory = self.engine.directory();
+        let api = match &self.pinned {
+            None => select_api(&directory, head),
+            Some(name) => match directory.find(name.as_str()) {
+                Some(api) => Some(api),
+                None => return Err(wire::denial(None, Denial::Unavailable, None)),
+            },
+        };
+        drop(directory);
+        let verdict = verdict_for_api(&self.engine, &*self.clock, &self.trusted, head, api);
         let denial = match (verdict.decision, verdict.api, verdict.key) {
             (Ok(()), Some(api), Some(key)) => {
                 head.headers.remove(AUTHORIZATION);
@@ -134,7 +157,8 @@ impl Shared {
 
 impl fmt::Debug for GuardLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuardLayer").field("trusted", &self.shared.trusted).finish_non_exhaustive()
+        let Shared { trusted, pinned, .. } = &*self.shared;
+        f.debug_struct("GuardLayer").field("pinned", pinned).field("trusted", trusted).finish_non_exhaustive()
     }
 }
 

@@ -125,6 +125,10 @@ impl World {
 
     /// Sends a request to a guarded service that says who asked.
     async fn send(&self, request: Request<()>) -> (u16, HeaderMap, String) {
+        self.send_through(self.layer(), request).await
+    }
+
+    async fn send_through(&self, layer: GuardLayer, request: Request<()>) -> (u16, HeaderMap, String) {
         let inner = service_fn(async |request: Request<()>| {
             assert!(!request.headers().contains_key(AUTHORIZATION), "the secret went on");
             assert_eq!(request.headers()["x-untouched"], "yes");
@@ -132,7 +136,7 @@ impl World {
             let answer = format!("{} {} {} {}", key.id, key.organization, key.kind, key.environment);
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(answer)))
         });
-        let (head, body) = self.layer().layer(inner).oneshot(request).await.unwrap().into_parts();
+        let (head, body) = layer.layer(inner).oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (head.status.as_u16(), head.headers, String::from_utf8(body.into()).unwrap())
     }
@@ -199,7 +203,11 @@ async fn every_part_of_the_head_counts() {
         ("OPTIONS *\nauthorization: Bearer FULL", "", 403, "endpoint_not_allowed"),
         // The host, which may be in the target, decides on the api; else the path, else the secret.
         ("GET /v1/api-keys\nhost: acme.example:8080\nauthorization: Bearer ACME", "", 200, ""),
+        ("GET /v1/api-keys\nhost: acme.example.\nauthorization: Bearer ACME", "", 200, ""),
         ("GET /v1/api-keys\nhost: tork.example\nauthorization: Bearer ACME", "", 401, "invalid"),
+        ("GET /v1/api-keys\nhost: tork.example.\nauthorization: Bearer ACME", "", 401, "invalid"),
+        ("GET /v1/api-keys\nhost: Tork.Example.:8080\nauthorization: Bearer ACME", "", 401, "invalid"),
+        ("GET /v1/api-keys\nhost: tork.example..\nauthorization: Bearer ACME", "", 200, ""),
         ("GET http://acme.example/v1/api-keys\nhost: tork.example\nauthorization: Bearer ACME", "", 200, ""),
         ("GET /v1/api-keys\nauthorization: Bearer ACME", "", 200, ""),
         ("GET /v1/api-keys\nhost: tork.example\nhost: acme.example\nauthorization: Bearer ACME", "", 200, ""),
@@ -276,6 +284,36 @@ async fn a_denial_has_the_form_of_its_api() {
     world.engine.grant_lease(world.clock.now());
     let (status, headers, _) = world.send(request(&asked, "")).await;
     assert_eq!((status, headers["retry-after"].as_bytes()), (503, &b"1"[..]));
+}
+
+#[tokio::test]
+async fn a_pinned_guard_knows_one_api() {
+    let world = World::new();
+    let (_, tork) = world.issue(TORK, json!({}));
+    let (_, acme) = world.issue(ACME, json!({}));
+    let pinned = |api: &str| world.layer().for_api(api.parse().unwrap());
+    let hosts = ["", "\nhost: tork.example", "\nhost: acme.example", "\nhost: acme.example\nhost: tork.example"];
+    for (api, realm, secret, expected) in [
+        ("tork", "Tork", &tork, 200),
+        ("acme", "Acme", &acme, 200),
+        ("tork", "Tork", &acme, 401),
+        ("acme", "Acme", &tork, 401),
+    ] {
+        let endpoint = if api == "tork" { "POST /api/v1/evaluate" } else { "GET /v1/api-keys" };
+        for host in hosts {
+            let asked = request(&format!("{endpoint}{host}\nauthorization: Bearer {secret}"), "");
+            let (status, headers, body) = world.send_through(pinned(api), asked).await;
+            assert_eq!(status, expected, "{api} {host:?}: {body}");
+            if expected == 401 {
+                let challenge = headers["www-authenticate"].to_str().unwrap();
+                assert!(challenge.starts_with(&format!("Bearer realm=\"{realm}\"")), "{api} {host:?}: {challenge}");
+            }
+        }
+    }
+
+    let asked = request(&format!("POST /api/v1/evaluate\nauthorization: Bearer {tork}"), "");
+    let (status, headers, body) = world.send_through(pinned("nobody"), asked).await;
+    assert_eq!((status, headers["retry-after"].as_bytes()), (503, &b"1"[..]), "{body}");
 }
 
 #[tokio::test]

@@ -95,7 +95,8 @@ impl Directory {
         let base_path = self.api(index).definition().base_path();
         let below = path.as_str().strip_prefix(base_path).is_some_and(|rest| rest.starts_with('/'));
         let mut others = self.iter().filter(|(other, _)| *other != index);
-        below && !others.any(|(other, api)| api.definition().base_path() == base_path && self.knows(other, method, path))
+        below
+            && !others.any(|(other, api)| api.definition().base_path() == base_path && self.knows(other, method, path))
     }
 
     fn knows(&self, index: ApiIndex, method: Method, path: CanonicalPath<'_>) -> bool {
@@ -194,7 +195,16 @@ impl CompiledApi {
         let masks = sets.masks(&bits)?;
         let names = names.as_slice().into();
         let formats = api.definition.formats().iter().chain(&api.retired_formats).map(with_head).collect();
-        Ok(Self { definition: api.definition.clone(), formats, endpoints, listed, bits, masks, sets: Arc::clone(&sets.by_number), names })
+        Ok(Self {
+            definition: api.definition.clone(),
+            formats,
+            endpoints,
+            listed,
+            bits,
+            masks,
+            sets: Arc::clone(&sets.by_number),
+            names,
+        })
     }
 
     /// What the operator applied last.

@@ -32,46 +32,65 @@ fn meta(set: u32, flags: u64) -> Meta {
     Meta::new(set, ApiIndex(0), Kind::Secret, Environment::Live, flags)
 }
 
-/// Writes a key all of whose parts are its number, so that a mixture shows.
+/// Writes a key whose record, terms and expiry all say its number, so that a mixture shows.
 fn write(records: &Records, slot: u32, terms: u32, number: u64) {
-    let old = Some((digest(number + 100), number as i64));
-    let flags = Meta::OLD | Meta::EXPIRES;
+    let meta = meta(number as u32, Meta::EXPIRES);
+    records.write_terms(terms, &Terms { meta, parent: None, restrictions: None, old: None }).unwrap();
     let expires_at = Some(Timestamp::from_micros(number as i64));
-    records.write_terms(terms, &Terms { meta: meta(number as u32, flags), parent: None, restrictions: None, old }).unwrap();
-    let id = KeyId::from_u128(u128::from(number) << 64 | u128::from(number));
+    let id = KeyId::from_u128(u128::from(number));
     let fields = Fields { terms, digest: digest(number), id, organization: number as u32, detail: None, expires_at };
     records.write(slot, &fields).unwrap();
 }
 
-/// Number of the key that the record is of, once every part of it says the same.
+/// Number of the key that the record is of, if all parts say the same. (Every load multiplies what loom has to try, so
+/// these stand for all.)
 fn number(record: &Record<'_>) -> Option<u64> {
     let number = u64::from(record.organization());
-    let is_whole = record.digest() == digest(number)
-        && record.old_digest() == Some(digest(number + 100))
-        && record.id().as_u128() == u128::from(number) << 64 | u128::from(number)
-        && u64::from(record.meta().set()) == number
-        && record.expires_at() == Some(Timestamp::from_micros(number as i64));
+    let is_whole =
+        u64::from(record.meta().set()) == number && record.expires_at() == Some(Timestamp::from_micros(number as i64));
     is_whole.then_some(number)
+}
+
+/// Records of which the first is key 1.
+fn records_with_one() -> Arc<Records> {
+    let records = Arc::new(Records::new());
+    write(&records, 0, 1, 1);
+    records
 }
 
 #[test]
 fn loom_a_record_is_never_torn() {
     check(2, || {
-        let records = Arc::new(Records::new());
-        records.write_terms(0, &Terms { meta: meta(0, Meta::UNKNOWN), parent: None, restrictions: None, old: None }).unwrap();
-        write(&records, 0, 1, 1);
+        let records = records_with_one();
         let writer = {
             let records = Arc::clone(&records);
-            // The third write uses the terms that the second has left.
-            thread::spawn(move || {
-                write(&records, 0, 2, 2);
-                write(&records, 0, 1, 3);
-            })
+            thread::spawn(move || write(&records, 0, 2, 2))
         };
         let seen = records.read(0, |record| number(record)).unwrap();
-        assert!(matches!(seen, Some(1..=3)), "{seen:?}");
+        assert!(matches!(seen, Some(1 | 2)), "{seen:?}");
         writer.join().unwrap();
-        assert_eq!(records.read(0, |record| number(record)), Some(Some(3)));
+        assert_eq!(records.read(0, |record| number(record)), Some(Some(2)));
+    });
+}
+
+#[test]
+fn loom_terms_that_were_left_are_not_mixed_up_with_their_next_content() {
+    check(2, || {
+        let records = records_with_one();
+        let terms = |number| Terms { meta: meta(number, Meta::EXPIRES), parent: None, restrictions: None, old: None };
+        records.write_terms(2, &terms(1)).unwrap();
+        let writer = {
+            let records = Arc::clone(&records);
+            let expires_at = Some(Timestamp::from_micros(1));
+            let id = KeyId::from_u128(1);
+            let fields = Fields { terms: 2, digest: digest(1), id, organization: 1, detail: None, expires_at };
+            thread::spawn(move || {
+                records.write(0, &fields).unwrap();
+                records.write_terms(1, &terms(9)).unwrap();
+            })
+        };
+        assert_eq!(records.read(0, |record| number(record)), Some(Some(1)));
+        writer.join().unwrap();
     });
 }
 
@@ -84,10 +103,9 @@ fn find(records: &Records, table: &Table, wanted: u64) -> Option<(u64, Match)> {
 
 #[test]
 fn loom_a_lookup_finds_its_key_or_none_while_its_slot_is_given_to_another() {
-    check(3, || {
-        let records = Arc::new(Records::new());
+    check(2, || {
+        let records = records_with_one();
         let table = Arc::new(Table::with_capacity(2));
-        write(&records, 0, 1, 1);
         table.insert(&digest(1), 0, 0);
         let writer = {
             let (records, table) = (Arc::clone(&records), Arc::clone(&table));
@@ -97,10 +115,8 @@ fn loom_a_lookup_finds_its_key_or_none_while_its_slot_is_given_to_another() {
                 table.insert(&digest(2), 0, 0);
             })
         };
-        for wanted in [1, 2] {
-            let found = find(&records, &table, wanted);
-            assert!(found.is_none_or(|found| found == (wanted, Match::Current)), "{wanted}: {found:?}");
-        }
+        let found = find(&records, &table, 1);
+        assert!(found.is_none_or(|found| found == (1, Match::Current)), "{found:?}");
         writer.join().unwrap();
         assert_eq!(find(&records, &table, 1), None);
         assert_eq!(find(&records, &table, 2), Some((2, Match::Current)));
@@ -161,7 +177,7 @@ fn loom_a_lookup_survives_growth() {
 
 #[test]
 fn loom_a_rotation_leaves_no_moment_without_a_secret() {
-    check(3, || {
+    check(2, || {
         let records = Arc::new(Records::new());
         let table = Arc::new(Table::with_capacity(3));
         // Rotating gives key 7 the secret 7 instead of 107, which becomes the old one.
@@ -174,7 +190,10 @@ fn loom_a_rotation_leaves_no_moment_without_a_secret() {
         let writer = {
             let (records, table) = (Arc::clone(&records), Arc::clone(&table));
             thread::spawn(move || {
-                write(&records, 0, 2, 7);
+                let old = Some((digest(107), 7));
+                let terms = Terms { meta: meta(7, Meta::OLD), parent: None, restrictions: None, old };
+                records.write_terms(2, &terms).unwrap();
+                records.write(0, &Fields { terms: 2, digest: digest(7), ..fields }).unwrap();
                 table.insert(&digest(7), 0, 0);
             })
         };
@@ -182,12 +201,26 @@ fn loom_a_rotation_leaves_no_moment_without_a_secret() {
         let overlap_ends_at = Timestamp::from_micros(7);
         assert!(matches!(old, Some(Match::Current)) || old == Some(Match::Old { overlap_ends_at }), "{old:?}");
         writer.join().unwrap();
-        assert_eq!(find(&records, &table, 7), Some((7, Match::Current)));
+        let new = table.find(&digest(7), |slot, _| records.read(slot, |record| record.matches(&digest(7)))?);
+        assert_eq!(new, Some(Match::Current));
     });
 }
 
-const ONE: (i64, u8) = (1, 0);
+/// Totals by hour and slot.
+type Ledger = Mutex<BTreeMap<(i64, u32), u64>>;
 
+fn book(ledger: &Ledger, hour: i64, tag: Tag, total: u64) {
+    *ledger.lock().unwrap().entry((hour, tag.slot())).or_insert(0) += total;
+}
+
+/// Counts as `Tally::count` does.
+fn count(table: &HourTable, ledger: &Ledger, hour: i64, minute: u8, tag: Tag) {
+    if !table.count(hour, minute, tag) {
+        book(ledger, hour, tag, 1);
+    }
+}
+
+/// Even slots want the same cell of a table of two.
 fn tag(slot: u32) -> Tag {
     Tag::new(slot, 0, 0)
 }
@@ -196,18 +229,20 @@ fn tag(slot: u32) -> Tag {
 fn loom_counters_that_race_for_a_cell_lose_nothing() {
     check(3, || {
         let table = Arc::new(HourTable::new(2));
+        let ledger = Arc::new(Ledger::default());
         let other = {
-            let table = Arc::clone(&table);
-            thread::spawn(move || assert!(table.count(1, 5, tag(0))))
+            let (table, ledger) = (Arc::clone(&table), Arc::clone(&ledger));
+            thread::spawn(move || count(&table, &ledger, 1, 5, tag(0)))
         };
         // The same key, and one that wants the same cell.
-        assert!(table.count(1, 7, tag(0)));
-        let is_counted = table.count(1, 7, tag(2));
+        count(&table, &ledger, 1, 7, tag(0));
+        count(&table, &ledger, 1, 7, tag(2));
         other.join().unwrap();
-        let mut totals: Vec<_> = table.totals().collect();
-        totals.sort_by_key(|(tag, ..)| tag.slot());
-        assert_eq!(totals[0], (tag(0), 2, 7));
-        assert_eq!(totals.len(), 1 + usize::from(is_counted));
+        for (tag, total, minute) in table.totals() {
+            assert!(minute == 7 || total == 1);
+            book(&ledger, 1, tag, total);
+        }
+        assert_eq!(*ledger.lock().unwrap(), BTreeMap::from([((1, 0), 2), ((1, 2), 1)]));
     });
 }
 
@@ -215,31 +250,18 @@ fn loom_counters_that_race_for_a_cell_lose_nothing() {
 fn loom_a_table_that_is_handed_over_loses_nothing_and_mixes_nothing() {
     check(3, || {
         let table = Arc::new(HourTable::new(2));
-        let ledger = Arc::new(Mutex::new(BTreeMap::<(i64, u32), u64>::new()));
-        let book = |ledger: &Mutex<BTreeMap<(i64, u32), u64>>, hour, slot, total| {
-            *ledger.lock().unwrap().entry((hour, slot)).or_insert(0) += total;
-        };
-        assert!(table.count(ONE.0, ONE.1, tag(0)));
+        let ledger = Arc::new(Ledger::default());
+        count(&table, &ledger, 1, 0, tag(0));
         let late = {
             let (table, ledger) = (Arc::clone(&table), Arc::clone(&ledger));
-            thread::spawn(move || {
-                if !table.count(1, 0, tag(0)) {
-                    book(&ledger, 1, 0, 1);
-                }
-            })
+            thread::spawn(move || count(&table, &ledger, 1, 0, tag(0)))
         };
-        let collector = {
-            let (table, ledger) = (Arc::clone(&table), Arc::clone(&ledger));
-            thread::spawn(move || {
-                table.hand_over(4, |hour, tag, total, _| book(&ledger, hour, tag.slot(), total));
-                // Another key, which wants the same cell, in the new hour.
-                assert!(table.count(4, 0, tag(2)));
-            })
-        };
+        table.hand_over(4, |hour, tag, total, _| book(&ledger, hour, tag, total));
+        // Another key, which wants the same cell, in the new hour.
+        count(&table, &ledger, 4, 0, tag(2));
         late.join().unwrap();
-        collector.join().unwrap();
         for (tag, total, _) in table.totals() {
-            book(&ledger, table.hour().unwrap(), tag.slot(), total);
+            book(&ledger, table.hour().unwrap(), tag, total);
         }
         assert_eq!(*ledger.lock().unwrap(), BTreeMap::from([((1, 0), 2), ((4, 2), 1)]));
     });

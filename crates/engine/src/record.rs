@@ -37,7 +37,6 @@ use crate::slab::{Line, Slab};
 use crate::sync::{AtomicU64, Ordering, fence, relax};
 use crate::verdict::ApiIndex;
 
-
 /// Everything about a key that is one of a few values, in one word.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Meta(pub(crate) u64);

@@ -15,8 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::front::Front;
-use crate::patience::{Patience, Pulse, TICK};
+use crate::body::AnswerBody;
+use crate::front::{self, Front};
+use crate::patience::{Patience, Phase, Pulse, TICK};
 
 /// Bytes of a request's head, the request line included; more is 431.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -47,7 +48,16 @@ pub(crate) async fn serve<I>(
     let pulse = Arc::new(Pulse::new());
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (front, pulse) = (Arc::clone(&front), Arc::clone(&pulse));
-        async move { Ok::<_, Infallible>(front.answer_watched(peer, request, &pulse).await) }
+        async move {
+            let answer = match front::refusal(&request) {
+                None => front.answer_watched(peer, request, &pulse).await,
+                Some(refusal) => {
+                    pulse.enter(Phase::Rest);
+                    refusal.map(AnswerBody::whole)
+                }
+            };
+            Ok::<_, Infallible>(answer)
+        }
     });
     let io = TokioIo::new(Watched { io, pulse: Arc::clone(&pulse) });
     let mut connection = pin!(settings.serve_connection(io, service));
@@ -180,11 +190,11 @@ mod tests {
     async fn who_keeps_us_waiting_is_left() {
         check("", "", 10..11).await;
         check("GET / HTTP/1.1\r\nhost:", "", 10..21).await;
-        check("POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\nhalf", "", 30..41).await;
+        check("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf", "", 30..41).await;
         // After an answer, which may take as long as it takes, the connection rests.
-        check("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK", 180..201).await;
+        check("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 200 OK", 180..201).await;
         check("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK", 60..61).await;
-        check("GET / HTTP/1.1\r\n\r\nGET / HTT", "HTTP/1.1 200 OK", 180..201).await;
+        check("GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HTT", "HTTP/1.1 200 OK", 180..201).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -197,10 +207,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_request_is_for_one_host() {
+        let long_body = format!("host: a\r\nhost: a\r\ncontent-length: 90000\r\n\r\n{}", "x".repeat(1000));
+        for (line, rest) in [
+            ("GET / HTTP/1.1", "\r\n"),
+            ("GET / HTTP/1.1", "host: a\r\nhost: a\r\n\r\n"),
+            ("GET / HTTP/1.1", "host: a\r\nHost: b\r\n\r\n"),
+            ("GET / HTTP/1.0", "host: a\r\nhost: b\r\n\r\n"),
+            ("GET http://a/ HTTP/1.1", "host: a\r\n\r\n"),
+            ("GET http://a/ HTTP/1.0", "\r\n"),
+            ("CONNECT a:443 HTTP/1.1", "host: a:443\r\n\r\n"),
+            ("POST /v1/verify HTTP/1.1", &long_body),
+        ] {
+            let (stop, stopped) = watch::channel(false);
+            let mut client = connect(stopped);
+            client.write_all(format!("{line}\r\n{rest}").as_bytes()).await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+            stop.send_replace(true);
+            let (answer, _) = read_to_end(&mut client).await;
+            let status = answer.split(' ').nth(1);
+            assert_eq!(status, Some("400"), "{line} {rest:?}: {answer}");
+            assert!(answer.contains("content-type: application/problem+json"), "{answer}");
+            assert!(answer.contains(r#""code":"invalid_request""#), "{answer}");
+        }
+        check("GET / HTTP/1.0\r\nhost: a\r\n\r\n", "HTTP/1.0 200 OK", 60..61).await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn requests_in_one_packet_are_answered_in_turn() {
         let (_stop, stopped) = watch::channel(false);
         let mut client = connect(stopped);
-        let pipelined = "POST /1 HTTP/1.1\r\ncontent-length: 1\r\n\r\naPOST /2 HTTP/1.1\r\ncontent-length: 2\r\nconnection: close\r\n\r\naa";
+        let pipelined = "POST /1 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\naPOST /2 HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nconnection: close\r\n\r\naa";
         client.write_all(pipelined.as_bytes()).await.unwrap();
         let (answers, _) = read_to_end(&mut client).await;
         let (first, second) = (answers.find("1 bytes").unwrap(), answers.find("2 bytes").unwrap());
@@ -212,7 +249,7 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let mut working = connect(stopped.clone());
         let mut resting = connect(stopped);
-        working.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        working.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
         sleep(Duration::from_secs(1)).await;
         stop.send_replace(true);
         assert_eq!(read_to_end(&mut resting).await, (String::new(), 0));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use claviger_domain::peer::Peer;
 use claviger_domain::wire::{self, ErrorAnswer};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{Request, Response, StatusCode};
+use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::service::Service;
@@ -104,6 +104,26 @@ impl fmt::Debug for Front {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Front").field("verify", &self.verify.is_some()).finish_non_exhaustive()
     }
+}
+
+/// The answer to a request that does not say which one host it is for (RFC 9112 section 3.2), or says so in its
+/// target too, as only a proxy is asked to.
+///
+/// A server in front that goes by another of two hosts than we do would guard another api than we serve: so a target that is
+/// a whole URL (RFC 9112 section 3.2.2) must name the host that the header names, and there is one header.
+pub(crate) fn refusal<B>(request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let message = match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => "Send one Host header, not several.",
+        (None, _) if request.version() != Version::HTTP_10 => "Send a Host header.",
+        (Some(host), None) if authority.is_some_and(|named| !named.eq_ignore_ascii_case(host.as_bytes())) => {
+            "The request's target names another host than its Host header."
+        }
+        _ if request.method() == Method::CONNECT => "This is no proxy.",
+        _ => return None,
+    };
+    Some(error_response(wire::error(None, 400, "invalid_request", message, None)))
 }
 
 /// The answer when the fallback did not come to one.

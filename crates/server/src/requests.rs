@@ -15,7 +15,7 @@ use claviger_domain::referrer::ReferrerRule;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::time::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::error::Failure;

@@ -3,11 +3,12 @@
 //! Other test programs may use this file with `#[path]`; each needs only a part of it.
 #![allow(dead_code, reason = "every test program compiles this module and uses what it needs")]
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
@@ -21,7 +22,11 @@ fn binary() -> PathBuf {
 
 /// The binary with an environment of nobody's in particular.
 pub(crate) fn claviger() -> Command {
-    let mut command = Command::new(binary());
+    as_nobody(binary())
+}
+
+fn as_nobody(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CLAVIGER_")) {
             command.env_remove(name);
@@ -31,9 +36,18 @@ pub(crate) fn claviger() -> Command {
     command
 }
 
-/// A running `claviger demo` or `claviger serve`, killed on drop.
+/// Runs the server and ends it with the test, however the test ends.
+///
+/// The shell waits for a line on the pipe that only the test holds. The line is the signal to send; when the test
+/// process is gone, killed or not, the pipe ends without a line and the server is asked to end. The shell gives its
+/// own output away so that the server's ends when the server does.
+const KEEPER: &str =
+    r#""$@" & server=$!; exec >/dev/null 2>&1; read -r signal; kill -"${signal:-TERM}" "$server"; wait "$server""#;
+
+/// A running `claviger demo` or `claviger serve`, ended on drop.
 pub(crate) struct TestServer {
-    child: Child,
+    keeper: Child,
+    pipe: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
     ready: Value,
 }
@@ -58,19 +72,21 @@ impl TestServer {
 
     /// Starts with these arguments, `--json` among them, and waits for the line that says it is ready.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = claviger();
-        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary can be started");
-        let mut stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
+        let mut command = as_nobody("/bin/sh");
+        command.args(["-c", KEEPER, "claviger-keeper"]).arg(binary()).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut keeper = command.spawn().expect("a shell can be started");
+        let mut pipe = keeper.stdin.take();
+        let mut stdout = BufReader::new(keeper.stdout.take().expect("standard output is piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("standard output can be read");
         let ready = serde_json::from_str(&line).unwrap_or_else(|error| {
-            let _ = child.kill();
+            drop(pipe.take());
             let mut complaint = String::new();
-            let _ = child.stderr.take().expect("standard error is piped").read_to_string(&mut complaint);
+            let _ = keeper.stderr.take().expect("standard error is piped").read_to_string(&mut complaint);
             panic!("the server did not become ready ({error}): {line:?}\n{complaint}")
         });
-        Self { child, stdout, ready }
+        Self { keeper, pipe, stdout, ready }
     }
 
     /// The line that said it was ready.
@@ -130,26 +146,20 @@ impl TestServer {
 
     /// Sends SIGTERM (15), SIGINT (2), … and waits for the end.
     pub(crate) fn signal(mut self, number: u32) -> ExitStatus {
-        let process = self.child.id().to_string();
-        let sent = Command::new("kill").arg(format!("-{number}")).arg(process).status().expect("kill can be run");
-        assert!(sent.success());
+        let mut pipe = self.pipe.take().expect("the pipe is held until the end");
+        writeln!(pipe, "{number}").expect("the keeper listens");
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).expect("standard output can be read");
         assert_eq!(rest, "", "nothing follows the line that says it is ready");
-        self.child.wait().expect("the server can be waited for")
+        self.keeper.wait().expect("the server can be waited for")
     }
 }
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            // A demo removes its temporary directory only when it ends by itself.
-            let asked = Command::new("kill").arg(self.child.id().to_string()).status();
-            if !asked.is_ok_and(|status| status.success()) {
-                let _ = self.child.kill();
-            }
-        }
-        let _ = self.child.wait();
+        // The end of the pipe is a request to end, so that a demo removes its temporary directory.
+        drop(self.pipe.take());
+        let _ = self.keeper.wait();
     }
 }
 
@@ -191,6 +201,19 @@ impl Ran {
 
 /// One HTTP request, written out: the tests need no client library, and see what really is sent.
 pub(crate) fn http(url: &str, method: &str, path: &str, key: Option<&str>, body: Option<&Value>) -> (u16, Value) {
+    let host = url.strip_prefix("http://").expect("the URL begins with http://");
+    http_for_host(host, url, method, path, key, body)
+}
+
+/// The same with another `Host`.
+pub(crate) fn http_for_host(
+    host: &str,
+    url: &str,
+    method: &str,
+    path: &str,
+    key: Option<&str>,
+    body: Option<&Value>,
+) -> (u16, Value) {
     let address = url.strip_prefix("http://").expect("the URL begins with http://");
     let mut stream = TcpStream::connect(address).expect("the server listens");
     let body = body.map(ToString::to_string).unwrap_or_default();
@@ -198,7 +221,7 @@ pub(crate) fn http(url: &str, method: &str, path: &str, key: Option<&str>, body:
     let content_type = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     let length = body.len();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{authorization}{content_type}\
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{authorization}{content_type}\
          Content-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).expect("the request can be sent");

@@ -137,7 +137,8 @@ impl Model {
         let base_path = api.definition.base_path();
         let is_below = path.as_str().starts_with(&format!("{base_path}/"));
         let is_anothers = self.apis.values().any(|other| {
-            let is_beside = other.definition.name() != api.definition.name() && other.definition.base_path() == base_path;
+            let is_beside =
+                other.definition.name() != api.definition.name() && other.definition.base_path() == base_path;
             is_beside && other.definition.endpoints().iter().any(|known| known.endpoint.matches(method, path))
         });
         if listed.is_none() && (!is_below || is_anothers) {

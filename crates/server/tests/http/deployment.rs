@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use claviger_app::{Database, Actor, App, CreateKey, KeyPlace};
+use claviger_app::{Actor, App, CreateKey, Database, KeyPlace};
 use claviger_domain::address::{ForwardingHeader, TrustedProxies};
 use claviger_domain::definition::Definition;
 use claviger_domain::id::{KeyId, OrganizationId};

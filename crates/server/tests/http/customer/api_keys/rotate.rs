@@ -47,5 +47,7 @@ async fn bad_overlaps_are_refused() {
     let error = rotate.clone().json(&json!({"overlap": 60})).send().await.error();
     assert_eq!(error, (400, "invalid_request".to_owned(), Some("overlap".to_owned())));
     assert_eq!(rotate.clone().raw("{}").send().await.error().0, 415);
-    assert_eq!(rotate.body("application/json", "").send().await.error().0, 400);
+    assert_eq!(rotate.clone().body("application/json", " ").send().await.error().0, 400);
+    // Clients that send the header with every request (seed 002) send it without a body too.
+    assert_eq!(rotate.body("application/json", "").send().await.status, 200);
 }
