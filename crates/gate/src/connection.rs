@@ -214,8 +214,8 @@ mod tests {
             ("GET / HTTP/1.1", "host: a\r\nhost: a\r\n\r\n"),
             ("GET / HTTP/1.1", "host: a\r\nHost: b\r\n\r\n"),
             ("GET / HTTP/1.0", "host: a\r\nhost: b\r\n\r\n"),
-            ("GET http://a/ HTTP/1.1", "host: a\r\n\r\n"),
-            ("GET http://a/ HTTP/1.0", "\r\n"),
+            ("GET http://a/ HTTP/1.1", "host: b\r\n\r\n"),
+            ("GET http://a/ HTTP/1.1", "\r\n"),
             ("CONNECT a:443 HTTP/1.1", "host: a:443\r\n\r\n"),
             ("POST /v1/verify HTTP/1.1", &long_body),
         ] {
@@ -231,6 +231,8 @@ mod tests {
             assert!(answer.contains(r#""code":"invalid_request""#), "{answer}");
         }
         check("GET / HTTP/1.0\r\nhost: a\r\n\r\n", "HTTP/1.0 200 OK", 60..61).await;
+        let absolute = "GET http://A/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        check(absolute, "HTTP/1.1 200 OK", 0..61).await;
     }
 
     #[tokio::test(start_paused = true)]
