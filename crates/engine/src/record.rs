@@ -136,17 +136,32 @@ impl Records {
         let line = self.lines.get(slot)?;
         let mut attempt = 0;
         loop {
-            let head = line.0[0].load(Ordering::Acquire);
-            if let Some(terms) = self.terms.get(head as u32).filter(|_| head >> 32 & 1 == 0) {
-                let seen = inspect(&Record { records: self, slot, line, terms });
-                fence(Ordering::Acquire);
-                if line.0[0].load(Ordering::Relaxed) == head {
-                    return Some(seen);
-                }
+            if let Some(seen) = self.try_read(line, slot, &inspect) {
+                return Some(seen);
             }
             relax(attempt);
             attempt += 1;
         }
+    }
+
+    /// One look. `None` if it was disturbed.
+    #[inline(always)]
+    fn try_read<T>(&self, line: &Line, slot: u32, inspect: impl Fn(&Record<'_>) -> T) -> Option<T> {
+        let head = line.0[0].load(Ordering::Acquire);
+        if head >> 32 & 1 == 1 {
+            return None;
+        }
+        let terms = self.terms.get(head as u32)?;
+        let seen = inspect(&Record { records: self, slot, line, terms });
+        // Whatever was loaded before this is not newer than what the next load returns.
+        fence(Ordering::Acquire);
+        (line.0[0].load(Ordering::Relaxed) == head).then_some(seen)
+    }
+
+    /// One look, for tests that try every way it can go.
+    #[cfg(all(test, loom))]
+    pub(crate) fn look<T>(&self, slot: u32, inspect: impl Fn(&Record<'_>) -> T) -> Option<T> {
+        self.try_read(self.lines.get(slot)?, slot, inspect)
     }
 
     /// Writes a record. One writer at a time.

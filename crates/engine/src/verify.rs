@@ -45,6 +45,27 @@ struct Bound {
     restrictions: Option<Guard<Option<Arc<Restrictions>>>>,
 }
 
+/// The key that a key was made with.
+#[derive(Clone, Copy)]
+enum Parent<'a> {
+    /// It was made with none.
+    None,
+    /// It is known.
+    Known(&'a Facts),
+    /// It is not, so its child is as good as revoked.
+    Unknown,
+}
+
+impl<'a> Parent<'a> {
+    #[inline(always)]
+    fn known(self) -> Option<&'a Facts> {
+        match self {
+            Self::Known(facts) => Some(facts),
+            Self::None | Self::Unknown => None,
+        }
+    }
+}
+
 /// Why not, and which scope was missing.
 type Refusal = (Denial, Option<ScopeIndex>);
 
@@ -133,7 +154,8 @@ fn decide(
     let Some(mut key) = found.filter(|key| key.meta.api() == index) else {
         return Ok(());
     };
-    let judged = if key.is_bound { inquiry.judge_bound(&mut key, &digest)? } else { inquiry.judge(&key, None, &[]) };
+    let judged =
+        if key.is_bound { inquiry.judge_bound(&mut key, &digest)? } else { inquiry.judge(&key, Parent::None, &[]) };
     verdict.decision = judged.map_err(|(denial, _)| denial);
     verdict.missing_scope = judged.err().and_then(|(_, scope)| scope);
     let Facts { slot, id, organization, meta, expires_at, .. } = key;
@@ -206,8 +228,9 @@ impl Inquiry<'_> {
         let is_known = |parent: &&Bound| !parent.facts.meta.has(Meta::UNKNOWN) && parent.facts.meta.api() == self.index;
         let parent = parent.as_ref().filter(is_known);
         let line = match (own.parent, parent) {
-            (None, _) => None,
-            (Some(_), parent) => Some(parent.map(|parent| &parent.facts)),
+            (None, _) => Parent::None,
+            (Some(_), Some(parent)) => Parent::Known(&parent.facts),
+            (Some(_), None) => Parent::Unknown,
         };
         let restrictions =
             [Some(&own), parent].map(|bound| match bound.and_then(|bound| bound.restrictions.as_ref()) {
@@ -217,14 +240,9 @@ impl Inquiry<'_> {
         Ok(self.judge(key, line, &restrictions))
     }
 
-    /// Goes through the checks. `parent` is `Some(None)` for a key whose parent is unknown.
+    /// Goes through the checks.
     #[inline(always)]
-    fn judge(
-        &self,
-        key: &Facts,
-        parent: Option<Option<&Facts>>,
-        restrictions: &[&Restrictions],
-    ) -> Result<(), Refusal> {
+    fn judge(&self, key: &Facts, parent: Parent<'_>, restrictions: &[&Restrictions]) -> Result<(), Refusal> {
         self.check_life(key, parent).map_err(|denial| (denial, None))?;
         if !self.shared.organizations.is_active(key.organization) {
             return Err((Denial::SubscriptionInactive, None));
@@ -249,14 +267,14 @@ impl Inquiry<'_> {
         if self.rule.is_none() && !self.directory.may_be_unlisted(self.index, method, path) {
             return Err((Denial::EndpointNotAllowed, None));
         }
-        let parent_mask = parent.flatten().map_or(FULL, |parent| parent.mask);
+        let parent_mask = parent.known().map_or(FULL, |parent| parent.mask);
         self.check_scopes(key.mask, parent_mask).map_err(|missing| (Denial::InsufficientScope, missing))
     }
 
     /// Revoked, disabled, expired: its own or its parent's.
     #[inline(always)]
-    fn check_life(&self, key: &Facts, parent: Option<Option<&Facts>>) -> Result<(), Denial> {
-        let any = |test: &dyn Fn(&Facts) -> bool| test(key) || parent.flatten().is_some_and(test);
+    fn check_life(&self, key: &Facts, parent: Parent<'_>) -> Result<(), Denial> {
+        let any = |test: &dyn Fn(&Facts) -> bool| test(key) || parent.known().is_some_and(test);
         if has_expired(key.overlap_ends_at, self.now) || any(&|facts| facts.meta.has(Meta::REVOKED)) {
             return Err(Denial::Revoked);
         }
@@ -266,7 +284,7 @@ impl Inquiry<'_> {
         if any(&|facts| has_expired(facts.expires_at, self.now)) {
             return Err(Denial::Expired);
         }
-        if matches!(parent, Some(None)) { Err(Denial::Revoked) } else { Ok(()) }
+        if matches!(parent, Parent::Unknown) { Err(Denial::Revoked) } else { Ok(()) }
     }
 
     /// The endpoint's scope, then those that the caller of verify asks for. The error is the one that is missing.

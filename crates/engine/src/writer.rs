@@ -440,7 +440,7 @@ impl Writer {
         let new = || digests.iter().flatten().filter(|digest| !is_indexed(digest));
         if self.index_used + new().count() > self.index.entries_max() {
             // Built from the records, it has the new entries already.
-            self.rebuild_index(shared, 1);
+            self.rebuild_index(shared, 2);
         } else {
             for digest in new() {
                 self.index_used += usize::from(self.index.insert(digest, slot, now.organization));
@@ -459,8 +459,11 @@ impl Writer {
 
     /// Builds a new index from the records, without the places of removed entries, and lets readers use it.
     fn rebuild_index(&mut self, shared: &Shared, additional: usize) {
-        let known = self.slots.len();
-        let index = Table::with_capacity(known + additional.max(known / 4));
+        // Keys in an overlap have two entries each.
+        let slots = 0..self.slot_rows.next;
+        let entries: usize =
+            slots.filter_map(|slot| holdings(shared, slot)).map(|holdings| holdings.digests().count()).sum();
+        let index = Table::with_capacity(entries + additional.max(entries / 4));
         self.index_used = 0;
         for slot in 0..self.slot_rows.next {
             let Some(holdings) = holdings(shared, slot) else { continue };

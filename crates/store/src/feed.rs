@@ -79,7 +79,7 @@ pub async fn delete_transactions_before(tx: &mut crate::Tx, before: Timestamp) -
 }
 
 /// Everything that matters to verdicts, as changes: apis, organizations, keys (oldest first, so that parents
-/// come before their children), verifiers. The connection's view must not move: use a [`crate::Reader`].
+/// come before their children), verifiers. The connection's view must not move: use that of [`crate::Store::read`].
 pub async fn stream_snapshot(
     connection: &mut Connection,
 ) -> Result<impl Stream<Item = Result<Change, StoreError>> + '_, StoreError> {

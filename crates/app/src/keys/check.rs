@@ -97,8 +97,7 @@ fn paths_overlap(one: &str, other: &str) -> bool {
     let (mut ones, mut others) = (one.split('/').skip(1), other.split('/').skip(1));
     loop {
         match (ones.next(), others.next()) {
-            (None, None) => return true,
-            (Some("**"), Some(_)) | (Some(_), Some("**")) => return true,
+            (None, None) | (Some("**"), Some(_)) | (Some(_), Some("**")) => return true,
             (Some(one), Some(other)) if wild(one) || wild(other) || one == other => {}
             _ => return false,
         }

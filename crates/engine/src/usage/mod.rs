@@ -128,7 +128,7 @@ impl Usage {
         let mut totals = books.ledger.clone();
         let closed_through = books.closed_through;
         books.ledger.retain(|subject, _| subject.hour > closed_through);
-        for table in self.shared.hours.iter() {
+        for table in &self.shared.hours {
             let Some(hour) = table.hour() else { continue };
             table.totals().for_each(|(tag, total, minute)| self.add_cell(&mut totals, hour, tag, total, minute));
         }

@@ -1,5 +1,7 @@
 //! The engine from outside: verdicts, the directory, usage, and agreement with a naive model.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 mod directory;
 mod model;
 mod support;

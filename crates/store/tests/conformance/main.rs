@@ -3,6 +3,8 @@
 //! A case is a function of an empty store. [`every_store_function_is_named_in_the_suite`] fails when a function of
 //! the crate is in no case.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 mod cases;
 mod opening;
 
