@@ -6,7 +6,7 @@
 //! the system's randomness except in the two implementations in [`time`] and [`random`] that the binary
 //! wires in.
 //!
-//! Reading order: [`key`] (the record everything is about), [`secret`] and [`format`] (what a holder
+//! Reading order: [`key`] (the record everything is about), [`secret`] and [`mod@format`] (what a holder
 //! presents), [`scope`] and [`restriction`] (what it may do), [`definition`] (the api it belongs to),
 //! [`denial`] and [`wire`] (how "no" is said), [`change`] (how the data plane learns).
 

@@ -330,7 +330,9 @@ impl Pair {
         let mut model = Model::default();
         let mut known: Vec<Change> = APIS.iter().map(|name| Change::Api(Box::new(definition(name, 0)))).collect();
         known.extend([1, 2].map(|number| Change::Organization(organization(number, OrganizationStatus::Active))));
-        known.iter().for_each(|change| model.apply(change));
+        for change in &known {
+            model.apply(change);
+        }
         let engine = Engine::new(EngineOptions { usage_cells: 64, keys: 0 });
         engine.load(Revision(1), known.into_iter()).unwrap();
         Self {

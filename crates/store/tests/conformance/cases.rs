@@ -340,7 +340,7 @@ pub(crate) async fn verifiers_and_admin_tokens_live_and_die(store: Store) {
     assert_eq!(verifiers::find(&mut reader, verifier.id).await.unwrap(), Some(verifier.clone()));
     assert!(admin_tokens::is_live(&mut reader, &digest).await.unwrap());
     assert!(!admin_tokens::is_live(&mut reader, &SecretDigest::of("other")).await.unwrap());
-    assert_eq!(admin_tokens::list(&mut reader).await.unwrap(), [token.clone()]);
+    assert_eq!(admin_tokens::list(&mut reader).await.unwrap(), std::slice::from_ref(&token));
     drop(reader);
     let mut tx = store.begin().await.unwrap();
     verifiers::put(&mut tx, &Verifier { revoked_at: Some(later(1)), ..verifier.clone() }).await.unwrap();
