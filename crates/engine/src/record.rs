@@ -148,7 +148,8 @@ impl Records {
     #[inline(always)]
     fn try_read<T>(&self, line: &Line, slot: u32, inspect: impl Fn(&Record<'_>) -> T) -> Option<T> {
         let head = line.0[0].load(Ordering::Acquire);
-        if false {
+        if head >> 32 & 1 != 0 {
+            // Odd: the writer is at it.
             return None;
         }
         let terms = self.terms.get(head as u32)?;
