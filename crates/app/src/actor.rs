@@ -1,26 +1,139 @@
 //! Who acts, and how far they see and reach.
 
+use claviger_domain::audit::{Action, AuditEvent, Audited, Author, Source, difference};
+use claviger_domain::change::Revision;
 use claviger_domain::definition::{API_KEYS_READ, API_KEYS_WRITE, USAGE_READ};
 use claviger_domain::denial::Denial;
-use claviger_domain::id::KeyId;
+use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId};
 use claviger_domain::key::{Key, Kind, State};
 use claviger_domain::organization::OrganizationStatus;
 use claviger_domain::scope::Scope;
 use claviger_domain::time::Timestamp;
+use claviger_store::idempotency::Attempt;
 use claviger_store::{Connection, keys, organizations};
+use serde_json::{Map, Value};
 
 use crate::AppError;
 
-/// Who asks for an operation.
+/// Who asks for an operation, from where, and whether it may be a repetition.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    identity: Identity,
+    source: Source,
+    attempt: Option<Attempt>,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Actor {
-    /// The operator: the unix socket or an admin token.
+enum Identity {
     Operator,
-    /// The holder of a key that the engine has just allowed.
+    AdminToken(AdminTokenId),
     Key(KeyId),
+    OldSecret(KeyId),
+    System,
+}
+
+impl Actor {
+    /// The operator, by the unix socket.
+    pub fn operator() -> Self {
+        Self::new(Identity::Operator, Source::Socket)
+    }
+
+    /// The operator, by an admin token that the app has just recognised.
+    pub fn admin_token(id: AdminTokenId, source: Source) -> Self {
+        Self::new(Identity::AdminToken(id), source)
+    }
+
+    /// The holder of a key that the engine has just allowed.
+    pub fn key(id: KeyId, source: Source) -> Self {
+        Self::new(Identity::Key(id), source)
+    }
+
     /// The same, by the secret that the key's last rotation replaced. It may read and make ephemeral keys, so that a
     /// program goes on while it is moved to the new secret; it manages nothing, for it may be why there was a rotation.
-    OldSecret(KeyId),
+    pub fn old_secret(id: KeyId, source: Source) -> Self {
+        Self::new(Identity::OldSecret(id), source)
+    }
+
+    /// Claviger itself, because of the time.
+    pub(crate) fn system() -> Self {
+        Self::new(Identity::System, Source::Process)
+    }
+
+    fn new(identity: Identity, source: Source) -> Self {
+        Self { identity, source, attempt: None }
+    }
+
+    /// The same actor, asking for something that it may have asked for already.
+    pub fn with_attempt(self, attempt: Option<Attempt>) -> Self {
+        Self { attempt, ..self }
+    }
+
+    pub(crate) fn attempt(&self) -> Option<&Attempt> {
+        self.attempt.as_ref()
+    }
+
+    /// Only the operator may do this.
+    pub(crate) fn must_be_operator(&self) -> Result<(), AppError> {
+        match self.identity {
+            Identity::Operator | Identity::AdminToken(_) | Identity::System => Ok(()),
+            Identity::Key(_) | Identity::OldSecret(_) => Err(AppError::forbidden("Only the operator can do this.")),
+        }
+    }
+
+    /// What the audit log will say that this actor did.
+    pub(crate) fn event(&self, now: Timestamp, deed: Deed) -> AuditEvent {
+        let actor = match self.identity {
+            Identity::Operator => Author::Operator,
+            Identity::AdminToken(id) => Author::AdminToken(id),
+            Identity::Key(id) | Identity::OldSecret(id) => Author::Key(id),
+            Identity::System => Author::System,
+        };
+        let (before, after) = difference(deed.before, deed.after);
+        AuditEvent {
+            number: 0,
+            at: now,
+            actor,
+            source: self.source,
+            action: deed.action,
+            target: deed.target,
+            organization: deed.organization,
+            before,
+            after,
+            revision: Revision::default(),
+        }
+    }
+}
+
+/// What was done to what.
+pub(crate) struct Deed {
+    pub(crate) action: Action,
+    pub(crate) target: String,
+    pub(crate) organization: Option<OrganizationId>,
+    pub(crate) before: Option<Map<String, Value>>,
+    pub(crate) after: Option<Map<String, Value>>,
+}
+
+impl Deed {
+    /// Something done to a thing, from how it was to how it is.
+    pub(crate) fn new<T: Audited>(
+        action: Action,
+        target: impl ToString,
+        before: Option<&T>,
+        after: Option<&T>,
+    ) -> Self {
+        Self {
+            action,
+            target: target.to_string(),
+            organization: None,
+            before: before.map(Audited::audit_view),
+            after: after.map(Audited::audit_view),
+        }
+    }
+
+    /// The same, with whose the thing is.
+    pub(crate) fn of(self, organization: OrganizationId) -> Self {
+        Self { organization: Some(organization), ..self }
+    }
 }
 
 /// What the operation needs of a key that acts.
@@ -46,15 +159,15 @@ pub(crate) enum Acting {
 impl Actor {
     /// Looks the actor up. A key that is dead by now, or no longer holds the scope, is denied.
     pub(crate) async fn look_up(
-        self,
+        &self,
         connection: &mut Connection,
         need: Need,
         now: Timestamp,
     ) -> Result<Acting, AppError> {
-        let (id, by_old_secret) = match self {
-            Self::Operator => return Ok(Acting::Operator),
-            Self::Key(id) => (id, false),
-            Self::OldSecret(id) => (id, true),
+        let (id, by_old_secret) = match self.identity {
+            Identity::Operator | Identity::AdminToken(_) | Identity::System => return Ok(Acting::Operator),
+            Identity::Key(id) => (id, false),
+            Identity::OldSecret(id) => (id, true),
         };
         let key = find_alive(connection, id, now).await?;
         let parent = match key.parent_id {

@@ -1,13 +1,15 @@
 //! The operator's own credentials: verifiers for API servers and proxies, admin tokens for the admin API.
 
-use claviger_domain::change::{Change, Revision, Verifier};
+use claviger_domain::audit::Action;
+use claviger_domain::change::{Change, Verifier};
 use claviger_domain::format::issue_operator_token;
 use claviger_domain::id::{AdminTokenId, VerifierId};
 use claviger_domain::key::Name;
 use claviger_domain::secret::{IssuedSecret, SecretDigest};
 use claviger_store::{admin_tokens, verifiers};
 
-use crate::{AdminToken, App, AppError, Mutated};
+use crate::actor::Deed;
+use crate::{Actor, AdminToken, App, AppError, Mutation};
 
 /// The head of every verifier token.
 pub const VERIFIER_TOKEN_PREFIX: &str = "claviger_verifier_";
@@ -16,21 +18,25 @@ pub const ADMIN_TOKEN_PREFIX: &str = "claviger_admin_";
 
 impl App {
     /// Makes a verifier and its token, which is shown once.
-    pub async fn create_verifier(&self, name: Name) -> Result<(Mutated<Verifier>, IssuedSecret), AppError> {
-        let now = self.now();
+    pub async fn create_verifier(
+        &self,
+        actor: &Actor,
+        name: Name,
+    ) -> Result<Mutation<(Verifier, IssuedSecret)>, AppError> {
+        actor.must_be_operator()?;
+        let mut work = self.begin(actor).await?;
         let token = issue_operator_token(VERIFIER_TOKEN_PREFIX, &*self.entropy);
         let verifier = Verifier {
-            id: VerifierId::new(now, &*self.entropy),
+            id: VerifierId::new(work.now, &*self.entropy),
             name,
             digest: token.digest(),
-            created_at: now.to_whole_seconds(),
+            created_at: work.now.to_whole_seconds(),
             revoked_at: None,
         };
-        let mut tx = self.store.begin().await?;
-        verifiers::put(&mut tx, &verifier).await?;
-        tx.publish(Change::Verifier(verifier.clone()));
-        let revision = self.commit(tx).await?;
-        Ok((Mutated { value: verifier, revision }, token))
+        verifiers::put(&mut work.tx, &verifier).await?;
+        let deed = Deed::new(Action::VerifierCreated, verifier.id, None, Some(&verifier));
+        work.tell(Change::Verifier(verifier.clone()), deed);
+        Ok(work.done((verifier, token)))
     }
 
     /// Lists verifiers, newest first, the revoked ones too.
@@ -40,35 +46,40 @@ impl App {
     }
 
     /// Ends a verifier for ever. Doing it again changes nothing.
-    pub async fn revoke_verifier(&self, id: VerifierId) -> Result<Mutated<Verifier>, AppError> {
-        let mut tx = self.store.begin().await?;
-        let found = verifiers::find(tx.connection(), id).await?;
-        let mut verifier = found.ok_or(AppError::NotFound { what: "verifier" })?;
-        if verifier.revoked_at.is_some() {
-            let revision = self.settle(tx).await?;
-            return Ok(Mutated { value: verifier, revision });
+    pub async fn revoke_verifier(&self, actor: &Actor, id: VerifierId) -> Result<Mutation<Verifier>, AppError> {
+        actor.must_be_operator()?;
+        let mut work = self.begin(actor).await?;
+        let found = verifiers::find(work.tx.connection(), id).await?;
+        let before = found.ok_or(AppError::NotFound { what: "verifier" })?;
+        if before.revoked_at.is_some() {
+            let revision = work.tx.revision_before();
+            return Ok(work.at(before, revision));
         }
-        verifier.revoked_at = Some(self.now().to_whole_seconds());
-        verifiers::put(&mut tx, &verifier).await?;
-        tx.publish(Change::Verifier(verifier.clone()));
-        let revision = self.commit(tx).await?;
-        Ok(Mutated { value: verifier, revision })
+        let verifier = Verifier { revoked_at: Some(work.now.to_whole_seconds()), ..before.clone() };
+        verifiers::put(&mut work.tx, &verifier).await?;
+        let deed = Deed::new(Action::VerifierRevoked, id, Some(&before), Some(&verifier));
+        work.tell(Change::Verifier(verifier.clone()), deed);
+        Ok(work.done(verifier))
     }
 
     /// Makes an admin token, which is shown once.
-    pub async fn create_admin_token(&self, name: Name) -> Result<(Mutated<AdminToken>, IssuedSecret), AppError> {
-        let now = self.now();
+    pub async fn create_admin_token(
+        &self,
+        actor: &Actor,
+        name: Name,
+    ) -> Result<Mutation<(AdminToken, IssuedSecret)>, AppError> {
+        actor.must_be_operator()?;
+        let mut work = self.begin(actor).await?;
         let secret = issue_operator_token(ADMIN_TOKEN_PREFIX, &*self.entropy);
         let token = AdminToken {
-            id: AdminTokenId::new(now, &*self.entropy),
+            id: AdminTokenId::new(work.now, &*self.entropy),
             name,
-            created_at: now.to_whole_seconds(),
+            created_at: work.now.to_whole_seconds(),
             revoked_at: None,
         };
-        let mut tx = self.store.begin().await?;
-        admin_tokens::create(&mut tx, &token, &secret.digest()).await?;
-        let revision = self.commit(tx).await?;
-        Ok((Mutated { value: token, revision }, secret))
+        admin_tokens::create(&mut work.tx, &token, &secret.digest()).await?;
+        work.record(Deed::new(Action::AdminTokenCreated, token.id, None, Some(&token)));
+        Ok(work.done((token, secret)))
     }
 
     /// Lists admin tokens, newest first, the revoked ones too.
@@ -78,19 +89,26 @@ impl App {
     }
 
     /// Ends an admin token for ever. Doing it again changes nothing.
-    pub async fn revoke_admin_token(&self, id: AdminTokenId) -> Result<Mutated<AdminToken>, AppError> {
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
-        let revoked = admin_tokens::revoke(&mut tx, id, now.to_whole_seconds()).await?;
-        let token = revoked.ok_or(AppError::NotFound { what: "admin token" })?;
-        let revision: Revision = self.commit(tx).await?;
-        Ok(Mutated { value: token, revision })
+    pub async fn revoke_admin_token(&self, actor: &Actor, id: AdminTokenId) -> Result<Mutation<AdminToken>, AppError> {
+        actor.must_be_operator()?;
+        let mut work = self.begin(actor).await?;
+        let found = admin_tokens::find(work.tx.connection(), id).await?;
+        let before = found.ok_or(AppError::NotFound { what: "admin token" })?;
+        if before.revoked_at.is_some() {
+            let revision = work.tx.revision_before();
+            return Ok(work.at(before, revision));
+        }
+        let now = work.now.to_whole_seconds();
+        let token = AdminToken { revoked_at: Some(now), ..before.clone() };
+        admin_tokens::revoke(&mut work.tx, id, now).await?;
+        work.record(Deed::new(Action::AdminTokenRevoked, id, Some(&before), Some(&token)));
+        Ok(work.done(token))
     }
 
-    /// Whether a presented admin token is live. Asked of the store each time: admin calls are rare, and a
+    /// The id of a presented admin token that is live. Asked of the store each time: admin calls are rare, and a
     /// revoked token must be dead on every node at once.
-    pub async fn is_admin_token(&self, digest: &SecretDigest) -> Result<bool, AppError> {
+    pub async fn find_admin_token(&self, digest: &SecretDigest) -> Result<Option<AdminTokenId>, AppError> {
         let mut reader = self.store.read().await?;
-        Ok(admin_tokens::is_live(&mut reader, digest).await?)
+        Ok(admin_tokens::find_live(&mut reader, digest).await?)
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use claviger_domain::change::{Change, Revision};
+use claviger_domain::audit::Action;
+use claviger_domain::change::Change;
 use claviger_domain::definition::{Api, Definition, prefixes_clash};
 use claviger_domain::format::KeyFormat;
 use claviger_domain::key::ApiName;
@@ -12,7 +13,8 @@ use claviger_domain::time::Timestamp;
 use claviger_store::{Tx, apis, keys};
 use serde_json::Value;
 
-use crate::{App, AppError};
+use crate::actor::Deed;
+use crate::{Actor, App, AppError, Mutation};
 
 /// What applying a definition did, or would do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,15 +23,21 @@ pub struct Applied {
     pub differences: Vec<String>,
     /// Whether the api is new.
     pub created: bool,
-    /// The revision that did it; `None` when there was nothing to do or it was a dry run.
-    pub revision: Option<Revision>,
+    /// Whether it was done: false when there was nothing to do or it was a dry run.
+    pub applied: bool,
 }
 
 impl App {
     /// Makes the deployment's api be what the definition says. Doing it again changes nothing.
-    pub async fn apply_definition(&self, definition: Definition, dry_run: bool) -> Result<Applied, AppError> {
-        let mut tx = self.store.begin().await?;
-        let all = apis::list(tx.connection()).await?;
+    pub async fn apply_definition(
+        &self,
+        actor: &Actor,
+        definition: Definition,
+        dry_run: bool,
+    ) -> Result<Mutation<Applied>, AppError> {
+        actor.must_be_operator()?;
+        let mut work = self.begin(actor).await?;
+        let all = apis::list(work.tx.connection()).await?;
         let before = all.iter().find(|api| api.definition.name() == definition.name());
         if before.is_none() && all.len() >= limits::APIS_MAX {
             return Err(AppError::conflict(format!(
@@ -44,8 +52,8 @@ impl App {
             .collect();
         let mut retired_formats = Vec::new();
         if let Some(before) = before {
-            self.check_nothing_stranded(&mut tx, before, &definition, &mut mistakes).await?;
-            retired_formats = retire_formats(&mut tx, before, &definition, self.now(), &mut mistakes).await?;
+            self.check_nothing_stranded(&mut work.tx, before, &definition, &mut mistakes).await?;
+            retired_formats = retire_formats(&mut work.tx, before, &definition, work.now, &mut mistakes).await?;
         }
         if !mistakes.is_empty() {
             return Err(AppError::conflict(mistakes.join("\n")));
@@ -55,12 +63,13 @@ impl App {
         let api = Api { definition, retired_formats };
         let unchanged = before.is_some_and(|before| *before == api);
         if dry_run || unchanged {
-            return Ok(Applied { differences, created, revision: None });
+            let revision = work.tx.revision_before();
+            return Ok(work.at(Applied { differences, created, applied: false }, revision));
         }
-        apis::put(&mut tx, &api).await?;
-        tx.publish(Change::Api(Box::new(api)));
-        let revision = self.commit(tx).await?;
-        Ok(Applied { differences, created, revision: Some(revision) })
+        apis::put(&mut work.tx, &api).await?;
+        let deed = Deed::new(Action::ApiApplied, api.definition.name(), before, Some(&api));
+        work.tell(Change::Api(Box::new(api)), deed);
+        Ok(work.done(Applied { differences, created, applied: true }))
     }
 
     /// Every api, by name.

@@ -38,6 +38,15 @@ pub enum AppError {
     /// The thing was changed since the caller last saw it.
     #[error("precondition failed")]
     PreconditionFailed,
+    /// The request, by its Idempotency-Key, was answered before. Nothing was done now.
+    #[error("already answered")]
+    AlreadyAnswered {
+        /// The answer, encrypted under a key that the caller's credential gives.
+        answer: Vec<u8>,
+    },
+    /// The Idempotency-Key was used for another request.
+    #[error("idempotency key reused")]
+    IdempotencyKeyReused,
     /// The operator must act, or the caller try again.
     #[error("unavailable: {context}")]
     Unavailable {

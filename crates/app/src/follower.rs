@@ -2,7 +2,7 @@
 //! made the change too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use claviger_domain::change::{Change, Revision};
@@ -10,6 +10,7 @@ use claviger_domain::time::Timestamp;
 use claviger_engine::Engine;
 use claviger_store::{Connection, Store, StoreError, feed};
 use futures_util::StreamExt as _;
+use tokio::sync::Notify;
 
 use crate::AppError;
 
@@ -22,20 +23,33 @@ pub(crate) struct Follower {
     engine: Arc<Engine>,
     // One reader of the feed at a time: transactions are applied in order.
     turn: tokio::sync::Mutex<()>,
-    is_recovering: AtomicBool,
+    /// The last revision that is known to be committed and that the engine did not reach when it should have.
+    missed: Mutex<Revision>,
+    /// Wakes the task that brings the engine to where the database is.
+    behind: Arc<Notify>,
     /// Whether the last snapshot was read to its end.
     is_loaded: AtomicBool,
 }
 
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.behind.notify_one();
+    }
+}
+
 impl Follower {
-    pub(crate) fn new(store: Store, engine: Arc<Engine>) -> Self {
-        Self {
+    /// Follows with an engine that nothing was loaded into yet.
+    pub(crate) fn start(store: Store, engine: Arc<Engine>) -> Arc<Self> {
+        let follower = Arc::new(Self {
             store,
             engine,
             turn: tokio::sync::Mutex::new(()),
-            is_recovering: AtomicBool::new(false),
+            missed: Mutex::default(),
+            behind: Arc::default(),
             is_loaded: AtomicBool::new(false),
-        }
+        });
+        tokio::spawn(recover(Arc::downgrade(&follower), Arc::clone(&follower.behind)));
+        follower
     }
 
     /// Loads everything from one unmoving view of the database.
@@ -60,30 +74,62 @@ impl Follower {
         }
     }
 
-    /// Applies a transaction that this node has just committed, or reads the feed up to it when others came between.
-    pub(crate) async fn take(self: &Arc<Self>, committed: feed::Transaction) -> Result<(), AppError> {
+    /// Applies transactions that this node has just committed on top of a revision, or reads the feed when the engine is
+    /// not there.
+    pub(crate) async fn take(&self, committed: &[feed::Transaction], on_top_of: Revision) -> Result<(), AppError> {
         {
             let _turn = self.turn.lock().await;
-            let is_next = self.engine.is_loaded() && self.engine.revision().0 + 1 == committed.revision.0;
-            if is_next && self.engine.apply(committed.revision, &committed.changes).is_ok() {
+            let is_next =
+                self.is_loaded.load(Ordering::SeqCst) && self.engine.is_loaded() && self.engine.revision() == on_top_of;
+            let mut applied = committed.iter().map(|next| self.engine.apply(next.revision, &next.changes));
+            if is_next && applied.all(|outcome| outcome.is_ok()) {
                 return Ok(());
             }
         }
-        self.reach(committed.revision).await
+        self.reach(committed.last().map_or(on_top_of, |last| last.revision)).await
+    }
+
+    /// Looks in the background, until it could be looked, whether the database is further than the engine.
+    pub(crate) fn recover_later(&self) {
+        self.behind.notify_one();
     }
 
     /// Returns when the engine has applied the revision. When it cannot be brought there now, the engine says no to
     /// everything, for it may not know of a revocation that is committed, and goes on trying in the background.
-    pub(crate) async fn reach(self: &Arc<Self>, revision: Revision) -> Result<(), AppError> {
+    async fn reach(&self, revision: Revision) -> Result<(), AppError> {
         let outcome = self.catch_up(revision).await;
         if let Err(error) = &outcome {
             tracing::error!(%error, %revision, "the engine is behind the database and denies everything until it is not");
+            let mut missed = self.lock_missed();
+            *missed = revision.max(*missed);
             self.engine.grant_lease(Timestamp::from_micros(i64::MIN));
-            if !self.is_recovering.swap(true, Ordering::SeqCst) {
-                tokio::spawn(recover(Arc::downgrade(self), revision));
-            }
+            drop(missed);
+            self.recover_later();
         }
         outcome
+    }
+
+    /// Lets the engine say yes again, if it has missed nothing.
+    fn restore_lease(&self) -> bool {
+        let missed = self.lock_missed();
+        let has_all = self.engine.is_loaded() && self.engine.revision() >= *missed;
+        if has_all {
+            self.engine.grant_lease(Timestamp::from_micros(i64::MAX));
+        }
+        has_all
+    }
+
+    fn lock_missed(&self) -> MutexGuard<'_, Revision> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the engine to whatever the database is at now.
+    async fn reach_latest(&self) -> Result<Revision, AppError> {
+        let mut reader = self.store.read().await?;
+        let latest = feed::find_revision(&mut reader).await?;
+        drop(reader);
+        self.catch_up(latest).await?;
+        Ok(latest)
     }
 
     async fn catch_up(&self, wanted: Revision) -> Result<(), AppError> {
@@ -109,24 +155,21 @@ impl Follower {
     }
 }
 
-/// Tries until the engine is where it should be, then lets it say yes again.
-async fn recover(follower: Weak<Follower>, revision: Revision) {
-    let mut wanted = revision;
+/// Whenever it is woken, tries until the engine is where the database is, then lets it say yes.
+async fn recover(follower: Weak<Follower>, behind: Arc<Notify>) {
     loop {
-        tokio::time::sleep(RETRY_EVERY).await;
-        let Some(follower) = follower.upgrade() else { return };
-        let latest = async {
-            let mut reader = follower.store.read().await?;
-            Ok::<_, AppError>(feed::find_revision(&mut reader).await?)
-        };
-        if let Ok(latest) = latest.await {
-            wanted = wanted.max(latest);
-        }
-        if follower.catch_up(wanted).await.is_ok() {
-            follower.is_recovering.store(false, Ordering::SeqCst);
-            follower.engine.grant_lease(Timestamp::from_micros(i64::MAX));
-            tracing::info!(revision = %wanted, "the engine has caught up with the database");
-            return;
+        behind.notified().await;
+        loop {
+            let Some(follower) = follower.upgrade() else { return };
+            let latest = follower.reach_latest().await;
+            if let Ok(revision) = latest
+                && follower.restore_lease()
+            {
+                tracing::info!(%revision, "the engine has what the database has");
+                break;
+            }
+            drop(follower);
+            tokio::time::sleep(RETRY_EVERY).await;
         }
     }
 }

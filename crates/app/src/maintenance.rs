@@ -3,16 +3,20 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use claviger_domain::audit::Action;
 use claviger_domain::change::Change;
+use claviger_domain::key::Key;
 use claviger_domain::time::Timestamp;
-use claviger_store::{feed, keys};
+use claviger_store::{feed, idempotency, keys};
 
-use crate::{App, AppError};
+use crate::actor::Deed;
+use crate::{Actor, App, AppError};
 
 const FLUSH_USAGE_EVERY: Duration = Duration::from_secs(10);
 const FORGET_EVERY_FLUSHES: u32 = 30;
-/// A dead ephemeral key is shown for a day, then forgotten; its usage stays.
-const EPHEMERAL_KEPT_SECONDS: i64 = 24 * 3600;
+/// So long a dead ephemeral key is shown, a key that was made with a test key lives, and an answer is kept for whoever
+/// repeats a request. Usage stays.
+const ONE_DAY_SECONDS: i64 = 24 * 3600;
 /// A follower further behind than this starts from a snapshot.
 const FEED_KEPT_SECONDS: i64 = 7 * 24 * 3600;
 const FORGOTTEN_AT_ONCE: u32 = 500;
@@ -40,26 +44,33 @@ pub(crate) fn start(app: &Arc<App>) {
 }
 
 impl App {
-    /// Forgets ephemeral keys that died a day ago and old transactions of the feed, in small batches.
+    /// Forgets ephemeral keys that died a day ago, keys that were made with a test key a day ago (seed 003: test data is not
+    /// kept), answers that nobody may ask for again and old transactions of the feed, in small batches.
     pub async fn forget(&self) -> Result<(), AppError> {
-        let now = self.now();
+        let (now, actor) = (self.now(), Actor::system());
         let past = |seconds: i64| now.plus_seconds(-seconds).unwrap_or(Timestamp::from_micros(0));
         // Counts of a key must be written before the key is gone.
         self.flush_usage().await?;
         loop {
-            let mut tx = self.store.begin().await?;
-            let dead =
-                keys::list_dead_ephemeral(tx.connection(), past(EPHEMERAL_KEPT_SECONDS), FORGOTTEN_AT_ONCE).await?;
-            let old = feed::delete_transactions_before(&mut tx, past(FEED_KEPT_SECONDS)).await?;
-            if dead.is_empty() && old == 0 {
-                return Ok(());
+            let mut work = self.begin(&actor).await?;
+            let day_ago = past(ONE_DAY_SECONDS);
+            let mut dead = keys::list_dead_ephemeral(work.tx.connection(), day_ago, FORGOTTEN_AT_ONCE).await?;
+            let old_test = keys::list_old_test(work.tx.connection(), day_ago, FORGOTTEN_AT_ONCE).await?;
+            let is_ephemeral = |key: &Key| dead.iter().any(|known| known.id == key.id);
+            let old_test: Vec<Key> = old_test.into_iter().filter(|key| !is_ephemeral(key)).collect();
+            dead.extend(old_test);
+            let feed = feed::delete_transactions_before(&mut work.tx, past(FEED_KEPT_SECONDS)).await?;
+            let answers = idempotency::delete_before(&mut work.tx, day_ago, FORGOTTEN_AT_ONCE).await?;
+            for key in &dead {
+                keys::delete(&mut work.tx, key.id).await?;
+                let deed = Deed::new(Action::KeyRemoved, key.id, Some(key), None).of(key.organization);
+                work.tell(Change::KeyRemoved { id: key.id }, deed);
             }
-            for &id in &dead {
-                keys::delete(&mut tx, id).await?;
-                tx.publish(Change::KeyRemoved { id });
+            let is_all = dead.len() < FORGOTTEN_AT_ONCE as usize && answers < u64::from(FORGOTTEN_AT_ONCE);
+            if !dead.is_empty() || feed > 0 || answers > 0 {
+                work.done(()).commit().await?;
             }
-            self.commit(tx).await?;
-            if dead.len() < FORGOTTEN_AT_ONCE as usize {
+            if is_all {
                 return Ok(());
             }
         }

@@ -1,30 +1,32 @@
 //! Organizations: made, shown, renamed, suspended and active again.
 
+use claviger_domain::audit::Action;
 use claviger_domain::change::Change;
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::Name;
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_store::{Page, PageRequest, organizations};
 
-use crate::{App, AppError, Mutated};
+use crate::actor::Deed;
+use crate::{Actor, App, AppError, Mutation};
 
 const NOT_FOUND: AppError = AppError::NotFound { what: "organization" };
 
 impl App {
     /// Makes an organization. Only the operator may.
-    pub async fn create_organization(&self, name: Name) -> Result<Mutated<Organization>, AppError> {
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
+    pub async fn create_organization(&self, actor: &Actor, name: Name) -> Result<Mutation<Organization>, AppError> {
+        actor.must_be_operator()?;
+        let mut work = self.begin(actor).await?;
         let organization = Organization {
-            id: OrganizationId::new(now, &*self.entropy),
+            id: OrganizationId::new(work.now, &*self.entropy),
             name,
             status: OrganizationStatus::Active,
-            created_at: now.to_whole_seconds(),
+            created_at: work.now.to_whole_seconds(),
         };
-        organizations::put(&mut tx, &organization).await?;
-        tx.publish(Change::Organization(organization.clone()));
-        let revision = self.commit(tx).await?;
-        Ok(Mutated { value: organization, revision })
+        organizations::put(&mut work.tx, &organization).await?;
+        let deed = Deed::new(Action::OrganizationCreated, organization.id, None, Some(&organization));
+        work.tell(Change::Organization(organization.clone()), deed.of(organization.id));
+        Ok(work.done(organization))
     }
 
     /// Shows an organization.
@@ -43,22 +45,24 @@ impl App {
     /// without touching them.
     pub async fn update_organization(
         &self,
+        actor: &Actor,
         id: OrganizationId,
         name: Option<Name>,
         status: Option<OrganizationStatus>,
-    ) -> Result<Mutated<Organization>, AppError> {
-        let mut tx = self.store.begin().await?;
-        let before = organizations::find(tx.connection(), id).await?.ok_or(NOT_FOUND)?;
+    ) -> Result<Mutation<Organization>, AppError> {
+        actor.must_be_operator()?;
+        let mut work = self.begin(actor).await?;
+        let before = organizations::find(work.tx.connection(), id).await?.ok_or(NOT_FOUND)?;
         let mut organization = before.clone();
         organization.name = name.unwrap_or(organization.name);
         organization.status = status.unwrap_or(organization.status);
         if organization == before {
-            let revision = self.settle(tx).await?;
-            return Ok(Mutated { value: organization, revision });
+            let revision = work.tx.revision_before();
+            return Ok(work.at(organization, revision));
         }
-        organizations::put(&mut tx, &organization).await?;
-        tx.publish(Change::Organization(organization.clone()));
-        let revision = self.commit(tx).await?;
-        Ok(Mutated { value: organization, revision })
+        organizations::put(&mut work.tx, &organization).await?;
+        let deed = Deed::new(Action::OrganizationUpdated, id, Some(&before), Some(&organization));
+        work.tell(Change::Organization(organization.clone()), deed.of(id));
+        Ok(work.done(organization))
     }
 }

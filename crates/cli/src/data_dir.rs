@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use claviger_app::Database;
+use claviger_domain::random::Entropy;
+use zeroize::Zeroizing;
 
 use crate::failure::{Context as _, Failure};
 
@@ -99,6 +101,41 @@ impl DataDir {
         Ok(DataDirLock { _file: file })
     }
 
+    /// The secret that stands for the operator's credential at the socket: made once, readable for whoever may open the
+    /// socket and for nobody else.
+    pub(crate) fn socket_secret(&self, entropy: &dyn Entropy) -> Result<Zeroizing<[u8; 32]>, Failure> {
+        let path = self.0.join("socket.secret");
+        let mut secret = Zeroizing::new([0; 32]);
+        match fs::read(&path).map(Zeroizing::new) {
+            Ok(bytes) if bytes.len() == secret.len() => {
+                secret.copy_from_slice(&bytes);
+                return Ok(secret);
+            }
+            Ok(bytes) => {
+                return Err(Failure::new(format!(
+                    "{} has {} bytes, not {}",
+                    path.display(),
+                    bytes.len(),
+                    secret.len()
+                ))
+                .next("remove it: answers kept for repeated requests by the socket cannot be given again then"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Failure::new(format!("cannot read {}: {error}", path.display()))),
+        }
+        entropy.fill(&mut *secret);
+        // Whole or not at all, whenever the process ends.
+        let new = self.0.join("socket.secret.new");
+        let write = || {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(&*secret)?;
+            file.sync_all()?;
+            fs::rename(&new, &path)
+        };
+        write().or_fail(|| format!("write {}", path.display()))?;
+        Ok(secret)
+    }
+
     fn taken(&self, file: &mut File) -> Failure {
         let mut owner = String::new();
         let _ = file.take(32).read_to_string(&mut owner);
@@ -116,6 +153,8 @@ pub(crate) struct DataDirLock {
 
 #[cfg(test)]
 mod tests {
+    use claviger_domain::random::PredictableEntropy;
+
     use super::*;
 
     #[test]
@@ -143,6 +182,18 @@ mod tests {
         fs::write(parent.path().join("claviger.db"), "").unwrap();
         directory.create().unwrap();
         assert_eq!(mode(), 0o700);
+    }
+
+    #[test]
+    fn the_socket_secret_stays_the_same_and_is_its_owners_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = DataDir::new(parent.path());
+        let secret = directory.socket_secret(&PredictableEntropy::new(1)).unwrap();
+        assert_eq!(secret, directory.socket_secret(&PredictableEntropy::new(2)).unwrap());
+        let path = parent.path().join("socket.secret");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&path, "short").unwrap();
+        assert!(directory.socket_secret(&PredictableEntropy::new(2)).is_err());
     }
 
     #[test]

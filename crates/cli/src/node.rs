@@ -13,7 +13,7 @@ use claviger_domain::time::SystemClock;
 use claviger_engine::{Engine, EngineOptions};
 use claviger_gate::listen::{self, SocketFile, TcpListeners};
 use claviger_gate::{Door, Front, Gate, Verify};
-use claviger_server::ServerState;
+use claviger_server::{InFlight, ServerState};
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Handle;
@@ -58,7 +58,12 @@ impl Node {
             };
             Failure::new(error.to_string()).next(next)
         })?;
-        let state = ServerState { app: Arc::clone(&app), trusted_proxies: Arc::new(config.trusted_proxies.clone()) };
+        let state = ServerState {
+            app: Arc::clone(&app),
+            trusted_proxies: Arc::new(config.trusted_proxies.clone()),
+            socket_secret: Arc::new(directory.socket_secret(&SystemEntropy)?),
+            in_flight: InFlight::default(),
+        };
         let (public, internal) = (sockets.public.local_addr(), sockets.internal.local_addr());
         let socket = sockets.socket.path().to_owned();
         let gate = Gate::open(sockets.doors(&state, upstream)).or_fail(|| "start the data plane".to_owned())?;

@@ -11,6 +11,7 @@
 //! [`denial`] and [`wire`] (how "no" is said), [`change`] (how the data plane learns).
 
 pub mod address;
+pub mod audit;
 pub mod change;
 pub mod credential;
 pub mod definition;

@@ -34,6 +34,10 @@ pub const PAGE_ROWS_DEFAULT: u32 = 50;
 pub const PAGE_ROWS_MAX: u32 = 200;
 /// Largest body of a customer or admin request.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Largest body of one request that imports keys.
+pub const IMPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most keys of one such request.
+pub const IMPORT_KEYS_MAX: usize = 1000;
 /// Largest definition file.
 pub const DEFINITION_BYTES_MAX: usize = 256 * 1024;
 /// Least randomness of a key, in bits.

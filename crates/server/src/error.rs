@@ -1,6 +1,8 @@
 //! Everything but success, and how it is said: in the api's own form on the customer API, as problem+json
 //! elsewhere.
 
+use std::sync::Arc;
+
 use axum::response::{IntoResponse, Response};
 use claviger_app::AppError;
 use claviger_domain::definition::Definition;
@@ -29,11 +31,33 @@ enum Sort {
     Denied { denial: Denial, missing_scope: Option<String> },
     /// The operator's credential does not pass.
     NotTheOperator { is_presented: bool },
+    /// The request was answered before; whoever read its Idempotency-Key gives that answer again.
+    Answered { kept: Arc<[u8]> },
     /// Anything else.
     Refused { status: StatusCode, code: &'static str, message: String, field: Option<String> },
 }
 
 impl Failure {
+    /// The encrypted answer that was given before.
+    pub(crate) fn kept_answer(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Sort::Answered { kept } => Some(kept),
+            _ => None,
+        }
+    }
+
+    /// Another request with the same Idempotency-Key is at work.
+    pub(crate) fn idempotency_key_in_use() -> Self {
+        let message = "A request with this Idempotency-Key is being carried out. Send it again in a moment.";
+        Self::refused(StatusCode::CONFLICT, "idempotency_key_in_use", message)
+    }
+
+    /// The Idempotency-Key was used for something else.
+    pub(crate) fn idempotency_key_reused(why: &str) -> Self {
+        let message = format!("This Idempotency-Key was used already. {why}");
+        Self::refused(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", &message)
+    }
+
     /// The verdict on the caller's key.
     pub(crate) fn denied(denial: Denial, missing_scope: Option<String>) -> Self {
         Self(Sort::Denied { denial, missing_scope })
@@ -116,6 +140,7 @@ impl Failure {
             Sort::Denied { denial, .. } => denial.as_str(),
             Sort::NotTheOperator { is_presented: false } => "no admin token",
             Sort::NotTheOperator { is_presented: true } => "invalid admin token",
+            Sort::Answered { .. } => "answered before",
             Sort::Refused { code, .. } => code,
         }
     }
@@ -124,6 +149,7 @@ impl Failure {
         match &self.0 {
             Sort::Denied { denial, missing_scope } => wire::denial(definition, *denial, missing_scope.as_deref()),
             Sort::NotTheOperator { is_presented } => operator_answer(*is_presented),
+            Sort::Answered { .. } => Self::broken("a repeated request without its Idempotency-Key").answer(definition),
             Sort::Refused { status, code, message, field } => {
                 let mut answer = wire::error(definition, status.as_u16(), code, message, field.as_deref());
                 answer.retry_after_seconds = (*status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
@@ -183,6 +209,10 @@ impl From<AppError> for Failure {
             AppError::NotFound { what } => Self::not_found(what),
             AppError::Conflict { message } => Self::refused(StatusCode::CONFLICT, "conflict", &message),
             AppError::PreconditionFailed => Self::precondition_failed(),
+            AppError::AlreadyAnswered { answer } => Self(Sort::Answered { kept: answer.into() }),
+            AppError::IdempotencyKeyReused => {
+                Self::idempotency_key_reused("It belongs to another request. Use a new one.")
+            }
             AppError::Unavailable { context } => {
                 tracing::error!(context, "unavailable");
                 Self::unavailable()

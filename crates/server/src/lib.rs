@@ -20,6 +20,7 @@
 mod answer;
 mod error;
 mod extract;
+mod idempotency;
 mod json;
 mod openapi;
 mod precondition;
@@ -34,7 +35,9 @@ use std::sync::Arc;
 use axum::Router;
 use claviger_app::App;
 use claviger_domain::address::TrustedProxies;
+use zeroize::Zeroizing;
 
+pub use idempotency::InFlight;
 pub use openapi::openapi;
 
 /// What every route may use.
@@ -44,6 +47,11 @@ pub struct ServerState {
     pub app: Arc<App>,
     /// The proxies in front of the public listener whose forwarding header is believed.
     pub trusted_proxies: Arc<TrustedProxies>,
+    /// What stands for the operator's credential at the unix socket, where there is none: what is kept for
+    /// repeated requests is encrypted under a key derived from it. Whoever may open the socket may read it, nobody else.
+    pub socket_secret: Arc<Zeroizing<[u8; 32]>>,
+    /// The repeatable requests that are at work.
+    pub in_flight: InFlight,
 }
 
 /// What the public listener serves: the customer API of every api, and `/openapi.json`.

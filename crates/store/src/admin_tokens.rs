@@ -1,9 +1,11 @@
 //! The table of admin tokens: the operator's credentials for the admin API over HTTP.
 
+use claviger_domain::audit::Audited;
 use claviger_domain::id::AdminTokenId;
 use claviger_domain::key::Name;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
+use serde_json::{Map, Value};
 
 use crate::dialect::on_either;
 use crate::row::{id_number, time, word};
@@ -22,6 +24,20 @@ pub struct AdminToken {
     pub created_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+}
+
+impl Audited for AdminToken {
+    fn audit_view(&self) -> Map<String, Value> {
+        let revoked_at = self.revoked_at.map_or(Value::Null, |at| at.to_string().into());
+        [
+            ("id".to_owned(), self.id.to_string().into()),
+            ("name".to_owned(), self.name.as_str().into()),
+            ("created_at".to_owned(), self.created_at.to_string().into()),
+            ("revoked_at".to_owned(), revoked_at),
+        ]
+        .into_iter()
+        .collect()
+    }
 }
 
 #[derive(sqlx::FromRow)]
@@ -61,30 +77,38 @@ pub async fn create(tx: &mut Tx, token: &AdminToken, digest: &SecretDigest) -> R
     Ok(())
 }
 
-/// Revokes a token; the time of an earlier revocation stays.
-pub async fn revoke(tx: &mut Tx, id: AdminTokenId, now: Timestamp) -> Result<Option<AdminToken>, StoreError> {
-    let row: Option<Row> = on_either!(
+/// Writes when a token was revoked.
+pub async fn revoke(tx: &mut Tx, id: AdminTokenId, at: Timestamp) -> Result<(), StoreError> {
+    on_either!(
         tx.connection(),
-        sqlx::query_as(
-            "UPDATE admin_tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1
-         RETURNING id, name, created_at, revoked_at",
-        )
-        .bind(id.to_bytes().to_vec())
-        .bind(now.as_micros()),
-        fetch_optional
+        sqlx::query("UPDATE admin_tokens SET revoked_at = $2 WHERE id = $1")
+            .bind(id.to_bytes().to_vec())
+            .bind(at.as_micros()),
+        execute
     )?;
-    row.map(AdminToken::try_from).transpose()
+    Ok(())
 }
 
-/// Whether a token with this digest exists and was not revoked.
-pub async fn is_live(connection: &mut Connection, digest: &SecretDigest) -> Result<bool, StoreError> {
-    let found: Option<i64> = on_either!(
+/// The token with this digest, unless it was revoked.
+pub async fn find_live(connection: &mut Connection, digest: &SecretDigest) -> Result<Option<AdminTokenId>, StoreError> {
+    let id: Option<Vec<u8>> = on_either!(
         connection,
-        sqlx::query_scalar("SELECT created_at FROM admin_tokens WHERE digest = $1 AND revoked_at IS NULL")
+        sqlx::query_scalar("SELECT id FROM admin_tokens WHERE digest = $1 AND revoked_at IS NULL")
             .bind(digest.as_bytes().to_vec()),
         fetch_optional
     )?;
-    Ok(found.is_some())
+    id.map(|id| Ok(AdminTokenId::from_u128(id_number(TABLE, &id)?))).transpose()
+}
+
+/// The token of that id.
+pub async fn find(connection: &mut Connection, id: AdminTokenId) -> Result<Option<AdminToken>, StoreError> {
+    let row: Option<Row> = on_either!(
+        connection,
+        sqlx::query_as("SELECT id, name, created_at, revoked_at FROM admin_tokens WHERE id = $1")
+            .bind(id.to_bytes().to_vec()),
+        fetch_optional
+    )?;
+    row.map(AdminToken::try_from).transpose()
 }
 
 /// Every token, newest first.

@@ -6,7 +6,7 @@ use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 
 use crate::dialect::on_either;
 use crate::row::{from_json, to_json};
-use crate::{Connection, StoreError, apis, keys, organizations, verifiers};
+use crate::{Connection, StoreError, apis, keys, organizations, rows, verifiers};
 
 /// What one transaction changed.
 #[derive(Clone, PartialEq, Debug)]
@@ -17,29 +17,33 @@ pub struct Transaction {
     pub changes: Vec<Change>,
 }
 
-pub(crate) async fn next_revision(connection: &mut Connection) -> Result<Revision, StoreError> {
-    let raise = "UPDATE deployment SET revision = revision + 1 RETURNING revision";
-    Ok(Revision(on_either!(connection, sqlx::query_scalar(raise), fetch_one)?))
+/// The revision of the last committed transaction, held until this one ends: nobody else writes meanwhile.
+pub(crate) async fn lock_revision(connection: &mut Connection) -> Result<Revision, StoreError> {
+    let lock = "UPDATE deployment SET revision = revision RETURNING revision";
+    Ok(Revision(on_either!(connection, sqlx::query_scalar(lock), fetch_one)?))
 }
 
-pub(crate) async fn insert_changes(
-    connection: &mut Connection,
-    revision: Revision,
-    now: Timestamp,
-    changes: &[Change],
-) -> Result<(), StoreError> {
-    let body = to_json(changes);
-    if from_json::<Vec<Change>>("changes", &body)? != changes {
-        return Err(StoreError::Row { table: "changes", reason: "a change does not read back as it was".to_owned() });
+/// A change that does not read back as it was would stop every follower.
+pub(crate) fn check_readable(changes: &[Change]) -> Result<(), StoreError> {
+    if from_json::<Vec<Change>>("changes", &to_json(changes))? == changes {
+        return Ok(());
     }
-    on_either!(
-        connection,
-        sqlx::query("INSERT INTO changes (revision, at, body) VALUES ($1, $2, $3)")
-            .bind(revision.0)
-            .bind(now.as_micros())
-            .bind(body),
-        execute
-    )?;
+    Err(StoreError::Row { table: "changes", reason: "a change does not read back as it was".to_owned() })
+}
+
+/// Writes the transactions, oldest first, and raises the revision to that of the last.
+pub(crate) async fn insert_transactions(
+    connection: &mut Connection,
+    now: Timestamp,
+    transactions: &[Transaction],
+) -> Result<(), StoreError> {
+    let Some(last) = transactions.last() else { return Ok(()) };
+    let row = |transaction: &Transaction| {
+        vec![transaction.revision.0.into(), now.as_micros().into(), to_json(&transaction.changes).into()]
+    };
+    let values = transactions.iter().map(row).collect();
+    rows::insert(connection, "INSERT INTO changes (revision, at, body)", "", values).await?;
+    on_either!(connection, sqlx::query("UPDATE deployment SET revision = $1").bind(last.revision.0), execute)?;
     Ok(())
 }
 

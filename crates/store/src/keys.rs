@@ -1,5 +1,6 @@
 //! The table of keys.
 
+use claviger_domain::change::Revision;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Key, Kind, OldSecret, Revocation, State};
 use claviger_domain::restriction::Restrictions;
@@ -8,8 +9,8 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 
 use crate::dialect::on_either;
 use crate::row::{digest, from_json, id_number, time, to_json, word};
+use crate::rows::{self, Value};
 use crate::{Connection, Page, PageRequest, StoreError, Tx};
-use claviger_domain::change::Revision;
 
 const TABLE: &str = "keys";
 
@@ -116,42 +117,51 @@ fn restrictions_column(restrictions: &Restrictions) -> Option<String> {
 
 /// Writes a new key.
 pub async fn create(tx: &mut Tx, key: &Key) -> Result<(), StoreError> {
+    create_all(tx, std::slice::from_ref(key)).await
+}
+
+/// Writes new keys.
+pub async fn create_all(tx: &mut Tx, keys: &[Key]) -> Result<(), StoreError> {
     let revision = tx.revision().0;
-    on_either!(
+    let values = keys.iter().map(|key| row_of(key, revision)).collect();
+    rows::insert(
         tx.connection(),
-        sqlx::query(
-            "INSERT INTO keys (id, organization, api, name, kind, environment, prefix, hint, digest, old_digest,
+        "INSERT INTO keys (id, organization, api, name, kind, environment, prefix, hint, digest, old_digest,
              overlap_ends_at, scopes, restrictions, parent_id, metadata, disabled, revoked_at, revoked_reason,
-             created_at, created_by, expires_at, rotated_at, last_used, revision)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             NULL, $23)",
-        )
-        .bind(key.id.to_bytes().to_vec())
-        .bind(key.organization.to_bytes().to_vec())
-        .bind(key.api.as_str())
-        .bind(key.name.as_str())
-        .bind(key.kind.as_str())
-        .bind(key.environment.as_str())
-        .bind(&key.prefix)
-        .bind(&key.hint)
-        .bind(key.digest.as_bytes().to_vec())
-        .bind(key.old_secret.map(|old| old.digest.as_bytes().to_vec()))
-        .bind(key.old_secret.map(|old| old.overlap_ends_at.as_micros()))
-        .bind(to_json(&key.scopes))
-        .bind(restrictions_column(&key.restrictions))
-        .bind(key.parent_id.map(|id| id.to_bytes().to_vec()))
-        .bind(key.metadata.to_json())
-        .bind(key.disabled)
-        .bind(key.revocation.as_ref().map(|revocation| revocation.at.as_micros()))
-        .bind(key.revocation.as_ref().and_then(|revocation| revocation.reason.as_deref()),)
-        .bind(key.created_at.as_micros())
-        .bind(key.created_by.to_string())
-        .bind(key.expires_at.map(Timestamp::as_micros))
-        .bind(key.rotated_at.map(Timestamp::as_micros))
-        .bind(revision),
-        execute
-    )?;
+             created_at, created_by, expires_at, rotated_at, revision)",
+        "",
+        values,
+    )
+    .await?;
     Ok(())
+}
+
+fn row_of(key: &Key, revision: i64) -> Vec<Value> {
+    vec![
+        key.id.to_bytes().to_vec().into(),
+        key.organization.to_bytes().to_vec().into(),
+        key.api.as_str().into(),
+        key.name.as_str().into(),
+        key.kind.as_str().into(),
+        key.environment.as_str().into(),
+        key.prefix.clone().into(),
+        key.hint.clone().into(),
+        key.digest.as_bytes().to_vec().into(),
+        Value::Bytes(key.old_secret.map(|old| old.digest.as_bytes().to_vec())),
+        Value::Int(key.old_secret.map(|old| old.overlap_ends_at.as_micros())),
+        to_json(&key.scopes).into(),
+        Value::Text(restrictions_column(&key.restrictions)),
+        Value::Bytes(key.parent_id.map(|id| id.to_bytes().to_vec())),
+        key.metadata.to_json().into(),
+        Value::Bool(key.disabled),
+        Value::Int(key.revocation.as_ref().map(|revocation| revocation.at.as_micros())),
+        Value::Text(key.revocation.as_ref().and_then(|revocation| revocation.reason.clone())),
+        key.created_at.as_micros().into(),
+        key.created_by.to_string().into(),
+        Value::Int(key.expires_at.map(Timestamp::as_micros)),
+        Value::Int(key.rotated_at.map(Timestamp::as_micros)),
+        revision.into(),
+    ]
 }
 
 /// Writes what may change of a key. Its id, owner, api, kind, environment, parent and creation never do.
@@ -341,15 +351,33 @@ pub async fn list_dead_ephemeral(
     connection: &mut Connection,
     before: Timestamp,
     limit: u32,
-) -> Result<Vec<KeyId>, StoreError> {
-    let ids: Vec<Vec<u8>> = on_either!(
+) -> Result<Vec<Key>, StoreError> {
+    let rows: Vec<Row> = on_either!(
         connection,
-        sqlx::query_scalar("SELECT id FROM keys WHERE parent_id IS NOT NULL AND expires_at < $1 ORDER BY id LIMIT $2")
+        sqlx::query_as("SELECT * FROM keys WHERE parent_id IS NOT NULL AND expires_at < $1 ORDER BY id LIMIT $2")
             .bind(before.as_micros())
             .bind(i64::from(limit)),
         fetch_all
     )?;
-    ids.iter().map(|id| Ok(KeyId::from_u128(id_number(TABLE, id)?))).collect()
+    rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
+}
+
+/// Test keys that were made with another key before an instant, oldest first, at most `limit` of them. Keys that have
+/// children wait until those are gone.
+pub async fn list_old_test(connection: &mut Connection, before: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+    let rows: Vec<Row> = on_either!(
+        connection,
+        sqlx::query_as(
+            "SELECT * FROM keys
+             WHERE environment = 'test' AND created_at < $1 AND created_by LIKE 'key_%'
+               AND NOT EXISTS (SELECT 1 FROM keys AS child WHERE child.parent_id = keys.id)
+             ORDER BY created_at LIMIT $2",
+        )
+        .bind(before.as_micros())
+        .bind(i64::from(limit)),
+        fetch_all
+    )?;
+    rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
 }
 
 /// Forgets a key.

@@ -11,12 +11,15 @@
 
 pub mod admin_tokens;
 pub mod apis;
+pub mod audit;
 pub mod database;
 mod dialect;
 pub mod feed;
+pub mod idempotency;
 pub mod keys;
 pub mod organizations;
 mod row;
+mod rows;
 pub mod usage;
 pub mod verifiers;
 

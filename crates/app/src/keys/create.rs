@@ -1,5 +1,6 @@
 //! Making keys.
 
+use claviger_domain::audit::Action;
 use claviger_domain::change::Change;
 use claviger_domain::definition::Api;
 use claviger_domain::format::KeyFormat;
@@ -12,8 +13,8 @@ use claviger_domain::time::Timestamp;
 use claviger_store::{Tx, keys, organizations};
 
 use super::{Issued, check, find_api, find_visible, must_not_be_final};
-use crate::actor::{Acting, Need, old_secret};
-use crate::{Actor, App, AppError, KeyRow};
+use crate::actor::{Acting, Deed, Need, old_secret};
+use crate::{Actor, App, AppError, KeyRow, Mutation};
 
 /// Whose key it will be. The operator names both; a key that acts makes keys of its own place.
 #[derive(Clone, Debug, Default)]
@@ -60,22 +61,19 @@ pub enum Lifetime {
 
 impl App {
     /// Makes a key. Its secret is in the answer and nowhere else.
-    pub async fn create_key(&self, actor: &Actor, place: KeyPlace, input: CreateKey) -> Result<Issued, AppError> {
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
-        let acting = actor.look_up(tx.connection(), Need::WriteKeys, now).await?;
-        let (organization, api) = find_place(&mut tx, &acting, place).await?;
-        if keys::count_live(tx.connection(), organization, api.definition.name(), now).await?
-            >= limits::KEYS_PER_ORGANIZATION_MAX
-        {
-            let message = format!(
-                "The organization has {} API keys already, which is the limit. Revoke keys that are not used.",
-                limits::KEYS_PER_ORGANIZATION_MAX
-            );
-            return Err(AppError::forbidden(message));
-        }
+    pub async fn create_key(
+        &self,
+        actor: &Actor,
+        place: KeyPlace,
+        input: CreateKey,
+    ) -> Result<Mutation<Issued>, AppError> {
+        let mut work = self.begin(actor).await?;
+        let now = work.now;
+        let acting = actor.look_up(work.tx.connection(), Need::WriteKeys, now).await?;
+        let (organization, api) = find_place(&mut work.tx, &acting, place).await?;
+        self.room.take(&mut work.tx, organization, api.definition.name(), now).await?;
         let format = choose_format(&api, &acting, &input)?;
-        let parent = find_parent(&mut tx, &acting, format, &input, organization, &api, now).await?;
+        let parent = find_parent(&mut work.tx, &acting, format, &input, organization, &api, now).await?;
         // The key that the new one must stay within, and takes from what the caller left open.
         let limiter = match (&parent, &acting) {
             (Some(parent), _) => Some(parent),
@@ -117,10 +115,11 @@ impl App {
         {
             return Err(AppError::forbidden("An ephemeral key cannot have more access than the key it is made with."));
         }
-        keys::create(&mut tx, &key).await?;
-        tx.publish(Change::Key(Box::new(key.clone())));
-        let revision = self.commit(tx).await?;
-        Ok(Issued { row: KeyRow { key, last_used: None, revision }, secret, revision })
+        keys::create(&mut work.tx, &key).await?;
+        let deed = Deed::new(Action::KeyCreated, key.id, None, Some(&key)).of(organization);
+        work.tell(Change::Key(Box::new(key.clone())), deed);
+        let revision = work.tx.revision();
+        Ok(work.done(Issued { row: KeyRow { key, last_used: None, revision }, secret }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Editing keys: update, disable, enable, revoke.
 
 use claviger_domain::address::IpRule;
+use claviger_domain::audit::Action;
 use claviger_domain::change::Revision;
 use claviger_domain::endpoint::EndpointPattern;
 use claviger_domain::id::KeyId;
@@ -9,10 +10,10 @@ use claviger_domain::limits;
 use claviger_domain::referrer::ReferrerRule;
 use claviger_domain::scope::Scopes;
 use claviger_domain::time::Timestamp;
-use claviger_store::Tx;
 
 use super::{Means, check, find_api, find_for_mutation, find_parent, must_not_be_final, put_key};
-use crate::{Actor, App, AppError, KeyRow, Mutated};
+use crate::mutation::Work;
+use crate::{Actor, App, AppError, KeyRow, Mutation};
 
 /// What to change of a key. `None` leaves a thing as it is; in restrictions and expiry, `Some(None)` lifts it.
 #[derive(Clone, Debug, Default)]
@@ -43,12 +44,12 @@ impl App {
         id: KeyId,
         input: UpdateKey,
         if_match: Option<Revision>,
-    ) -> Result<Mutated<KeyRow>, AppError> {
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
-        let (acting, row) = find_for_mutation(&mut tx, actor, id, if_match, Means::Change, now).await?;
+    ) -> Result<Mutation<KeyRow>, AppError> {
+        let mut work = self.begin(actor).await?;
+        let now = work.now;
+        let (acting, row) = find_for_mutation(&mut work, actor, id, if_match, Means::Change).await?;
         must_not_be_final(&row.key, now)?;
-        let api = find_api(tx.connection(), &row.key.api).await?;
+        let api = find_api(work.tx.connection(), &row.key.api).await?;
         let allow_any_ip = input.allow_any_ip || input.ip.is_none();
         let key = patched(row.key.clone(), input);
         // What does not change is not judged again: a definition may have moved on since.
@@ -71,12 +72,12 @@ impl App {
         }
         acting.must_outrank(&key)?;
         if (changes_scopes || changes_restrictions || changes_expiry)
-            && let Some(parent) = find_parent(tx.connection(), &key).await?
+            && let Some(parent) = find_parent(work.tx.connection(), &key).await?
             && !key.is_within(&parent)
         {
             return Err(AppError::forbidden("An ephemeral key cannot have more access than the key it was made with."));
         }
-        self.put_edited(tx, row, key).await
+        self.put_edited(work, Action::KeyUpdated, row, key).await
     }
 
     /// Switches a key off until it is enabled.
@@ -85,7 +86,7 @@ impl App {
         actor: &Actor,
         id: KeyId,
         if_match: Option<Revision>,
-    ) -> Result<Mutated<KeyRow>, AppError> {
+    ) -> Result<Mutation<KeyRow>, AppError> {
         self.switch(actor, id, if_match, true).await
     }
 
@@ -95,7 +96,7 @@ impl App {
         actor: &Actor,
         id: KeyId,
         if_match: Option<Revision>,
-    ) -> Result<Mutated<KeyRow>, AppError> {
+    ) -> Result<Mutation<KeyRow>, AppError> {
         self.switch(actor, id, if_match, false).await
     }
 
@@ -105,13 +106,13 @@ impl App {
         id: KeyId,
         if_match: Option<Revision>,
         disabled: bool,
-    ) -> Result<Mutated<KeyRow>, AppError> {
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
-        let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, Means::Change, now).await?;
-        must_not_be_final(&row.key, now)?;
+    ) -> Result<Mutation<KeyRow>, AppError> {
+        let mut work = self.begin(actor).await?;
+        let (_, row) = find_for_mutation(&mut work, actor, id, if_match, Means::Change).await?;
+        must_not_be_final(&row.key, work.now)?;
         let key = Key { disabled, ..row.key.clone() };
-        self.put_edited(tx, row, key).await
+        let action = if disabled { Action::KeyDisabled } else { Action::KeyEnabled };
+        self.put_edited(work, action, row, key).await
     }
 
     /// Ends a key for ever. When this returns, no engine accepts it. Doing it again changes nothing.
@@ -121,30 +122,34 @@ impl App {
         id: KeyId,
         reason: Option<String>,
         if_match: Option<Revision>,
-    ) -> Result<Mutated<KeyRow>, AppError> {
+    ) -> Result<Mutation<KeyRow>, AppError> {
         if let Some(reason) = &reason {
             check_reason(reason)?;
         }
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
-        let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, Means::Revoke, now).await?;
+        let mut work = self.begin(actor).await?;
+        let (_, row) = find_for_mutation(&mut work, actor, id, if_match, Means::Revoke).await?;
         let mut key = row.key.clone();
-        key.revocation.get_or_insert(Revocation { at: now.to_whole_seconds(), reason });
+        key.revocation.get_or_insert(Revocation { at: work.now.to_whole_seconds(), reason });
         key.old_secret = None;
-        self.put_edited(tx, row, key).await
+        self.put_edited(work, Action::KeyRevoked, row, key).await
     }
 
-    /// Commits an edited key; one that is as it was needs no revision.
-    async fn put_edited(&self, mut tx: Tx, row: KeyRow, key: Key) -> Result<Mutated<KeyRow>, AppError> {
+    /// Writes an edited key; one that is as it was needs no revision.
+    async fn put_edited(
+        &self,
+        mut work: Work,
+        action: Action,
+        row: KeyRow,
+        key: Key,
+    ) -> Result<Mutation<KeyRow>, AppError> {
         if key == row.key {
             let revision = row.revision;
-            self.settle(tx).await?;
-            return Ok(Mutated { value: self.ledger.with_last_used(row), revision });
+            return Ok(work.at(self.ledger.with_last_used(row), revision));
         }
-        put_key(&mut tx, &key).await?;
-        let revision = self.commit(tx).await?;
+        put_key(&mut work, action, &row.key, &key).await?;
+        let revision = work.tx.revision();
         let value = self.ledger.with_last_used(KeyRow { key, last_used: row.last_used, revision });
-        Ok(Mutated { value, revision })
+        Ok(work.done(value))
     }
 }
 

@@ -3,8 +3,10 @@
 mod check;
 mod create;
 mod edit;
+mod room;
 mod rotate;
 
+use claviger_domain::audit::Action;
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::definition::Api;
 use claviger_domain::denial::Denial;
@@ -12,12 +14,14 @@ use claviger_domain::id::KeyId;
 use claviger_domain::key::{ApiName, Key, State};
 use claviger_domain::secret::IssuedSecret;
 use claviger_domain::time::Timestamp;
-use claviger_store::{Connection, Page, PageRequest, Tx, apis, keys};
+use claviger_store::{Connection, Page, PageRequest, apis, keys};
 
 pub use create::{CreateKey, KeyPlace, Lifetime};
 pub use edit::UpdateKey;
+pub(crate) use room::Room;
 
-use crate::actor::{Acting, Need};
+use crate::actor::{Acting, Deed, Need};
+use crate::mutation::Work;
 use crate::{Actor, App, AppError, KeyFilter, KeyRow};
 
 /// A key with a secret that was just made. The secret exists nowhere else.
@@ -26,8 +30,6 @@ pub struct Issued {
     pub row: KeyRow,
     /// Its new secret.
     pub secret: IssuedSecret,
-    /// The revision at which every engine knows it.
-    pub revision: Revision,
 }
 
 impl App {
@@ -84,15 +86,14 @@ enum Means {
 
 /// The key that a mutation is about: visible, not stronger than the actor, and as the caller last saw it.
 async fn find_for_mutation(
-    tx: &mut Tx,
+    work: &mut Work,
     actor: &Actor,
     id: KeyId,
     if_match: Option<Revision>,
     means: Means,
-    now: Timestamp,
 ) -> Result<(Acting, KeyRow), AppError> {
-    let acting = actor.look_up(tx.connection(), Need::WriteKeys, now).await?;
-    let row = find_visible(tx.connection(), &acting, id).await?;
+    let acting = actor.look_up(work.tx.connection(), Need::WriteKeys, work.now).await?;
+    let row = find_visible(work.tx.connection(), &acting, id).await?;
     acting.may_change(&row.key, means == Means::Revoke)?;
     if if_match.is_some_and(|revision| revision != row.revision) {
         return Err(AppError::PreconditionFailed);
@@ -123,8 +124,9 @@ async fn find_parent(connection: &mut Connection, key: &Key) -> Result<Option<Ke
 }
 
 /// Writes an altered key and tells of it.
-async fn put_key(tx: &mut Tx, key: &Key) -> Result<(), AppError> {
-    keys::update(tx, key).await?;
-    tx.publish(Change::Key(Box::new(key.clone())));
+async fn put_key(work: &mut Work, action: Action, before: &Key, key: &Key) -> Result<(), AppError> {
+    keys::update(&mut work.tx, key).await?;
+    let deed = Deed::new(action, key.id, Some(before), Some(key)).of(key.organization);
+    work.tell(Change::Key(Box::new(key.clone())), deed);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Rotation: the same key, a new secret, and an overlap in which both work.
 
+use claviger_domain::audit::Action;
 use claviger_domain::change::Revision;
 use claviger_domain::definition::Api;
 use claviger_domain::format::KeyFormat;
@@ -8,7 +9,7 @@ use claviger_domain::key::{Key, OldSecret};
 use claviger_domain::limits;
 
 use super::{Issued, Means, find_api, find_for_mutation, must_not_be_final, put_key};
-use crate::{Actor, App, AppError, KeyRow};
+use crate::{Actor, App, AppError, KeyRow, Mutation};
 
 impl App {
     /// Gives a key a new secret. The old one dies at once, or after `overlap_seconds`, which never reaches past
@@ -19,17 +20,17 @@ impl App {
         id: KeyId,
         overlap_seconds: i64,
         if_match: Option<Revision>,
-    ) -> Result<Issued, AppError> {
+    ) -> Result<Mutation<Issued>, AppError> {
         if !(0..=limits::OVERLAP_SECONDS_MAX).contains(&overlap_seconds) {
             let message = format!("must be from 0 to {} (seven days)", limits::OVERLAP_SECONDS_MAX);
             return Err(AppError::invalid("overlap_seconds", message));
         }
-        let now = self.now();
-        let mut tx = self.store.begin().await?;
-        let (_, row) = find_for_mutation(&mut tx, actor, id, if_match, Means::Change, now).await?;
-        let mut key = row.key;
+        let mut work = self.begin(actor).await?;
+        let now = work.now;
+        let (_, row) = find_for_mutation(&mut work, actor, id, if_match, Means::Change).await?;
+        let mut key = row.key.clone();
         must_not_be_final(&key, now)?;
-        let api = find_api(tx.connection(), &key.api).await?;
+        let api = find_api(work.tx.connection(), &key.api).await?;
         let format = format_for(&api, &key)?;
         let secret = format.issue(&*self.entropy);
         key.old_secret = match now.plus_seconds(overlap_seconds) {
@@ -43,10 +44,10 @@ impl App {
         key.hint = secret.hint();
         key.prefix.clone_from(&format.prefix);
         key.rotated_at = Some(now.to_whole_seconds());
-        put_key(&mut tx, &key).await?;
-        let revision = self.commit(tx).await?;
+        put_key(&mut work, Action::KeyRotated, &row.key, &key).await?;
+        let revision = work.tx.revision();
         let row = self.ledger.with_last_used(KeyRow { key, last_used: row.last_used, revision });
-        Ok(Issued { row, secret, revision })
+        Ok(work.done(Issued { row, secret }))
     }
 }
 

@@ -1,15 +1,15 @@
 //! The life of keys, with the clock in hand: what the operations do is what the engine then says.
 
 use crate::suite::support::{
-    Deployment, Held, ephemeral, invalid_field, of_environment, of_kind, plain, restricted, restrictions, scopes,
+    Deployment, Held, commit, ephemeral, invalid_field, of_environment, of_kind, plain, restricted, restrictions,
+    scopes,
 };
 use claviger_app::{Actor, AppError, CreateKey, KeyFilter, KeyPlace, Lifetime, PageRequest, UpdateKey};
+use claviger_domain::audit::Source;
 use claviger_domain::denial::Denial;
 use claviger_domain::endpoint::Method;
 use claviger_domain::key::{Environment, Kind, State};
 use claviger_domain::organization::OrganizationStatus;
-
-const OPERATOR: Actor = Actor::Operator;
 
 #[tokio::test]
 async fn a_key_works_until_it_is_revoked_and_for_ever_not() {
@@ -17,12 +17,17 @@ async fn a_key_works_until_it_is_revoked_and_for_ever_not() {
     let key = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
     assert!(key.secret.starts_with("tork_sk_"));
     assert_eq!(deployment.evaluate(&key.secret), Ok(()));
-    let revoked = deployment.app.revoke_key(&OPERATOR, key.id, Some("leaked".into()), None).await.unwrap();
+    let revoked =
+        commit(deployment.app.revoke_key(&Actor::operator(), key.id, Some("leaked".into()), None)).await.unwrap();
     assert!(revoked.revision > key.revision);
     assert_eq!(deployment.evaluate(&key.secret), Err(Denial::Revoked));
-    let again = deployment.app.revoke_key(&OPERATOR, key.id, Some("other".into()), None).await.unwrap();
+    let again =
+        commit(deployment.app.revoke_key(&Actor::operator(), key.id, Some("other".into()), None)).await.unwrap();
     assert_eq!(again.value.key.revocation.unwrap().reason.as_deref(), Some("leaked"));
-    assert!(matches!(deployment.app.enable_key(&OPERATOR, key.id, None).await, Err(AppError::Conflict { .. })));
+    assert!(matches!(
+        commit(deployment.app.enable_key(&Actor::operator(), key.id, None)).await,
+        Err(AppError::Conflict { .. })
+    ));
     deployment.restart().await;
     assert_eq!(deployment.evaluate(&key.secret), Err(Denial::Revoked));
 }
@@ -38,7 +43,7 @@ async fn expiry_is_the_instant_itself() {
     assert_eq!(deployment.evaluate(&key.secret), Ok(()));
     deployment.clock.advance_micros(1);
     assert_eq!(deployment.evaluate(&key.secret), Err(Denial::Expired));
-    let row = deployment.app.find_key(&OPERATOR, key.id).await.unwrap();
+    let row = deployment.app.find_key(&Actor::operator(), key.id).await.unwrap();
     assert_eq!(row.key.state(deployment.app.now()), State::Expired);
     deployment.clock.advance_micros(-1);
     assert_eq!(deployment.evaluate(&key.secret), Ok(()));
@@ -48,13 +53,13 @@ async fn expiry_is_the_instant_itself() {
 async fn rotation_keeps_the_key_and_ends_the_old_secret_when_it_says() {
     let mut deployment = Deployment::start().await;
     let first = deployment.create("tork", plain("rotated")).await.unwrap();
-    let before = deployment.app.find_key(&OPERATOR, first.id).await.unwrap().key;
-    let second: Held = deployment.app.rotate_key(&OPERATOR, first.id, 0, None).await.unwrap().into();
+    let before = deployment.app.find_key(&Actor::operator(), first.id).await.unwrap().key;
+    let second: Held = commit(deployment.app.rotate_key(&Actor::operator(), first.id, 0, None)).await.unwrap().into();
     assert_eq!(second.id, first.id);
     assert_eq!(deployment.evaluate(&second.secret), Ok(()));
     assert!(deployment.evaluate(&first.secret).is_err());
 
-    let third: Held = deployment.app.rotate_key(&OPERATOR, first.id, 60, None).await.unwrap().into();
+    let third: Held = commit(deployment.app.rotate_key(&Actor::operator(), first.id, 60, None)).await.unwrap().into();
     deployment.clock.advance_seconds(59);
     assert_eq!((deployment.evaluate(&second.secret), deployment.evaluate(&third.secret)), (Ok(()), Ok(())));
     deployment.restart().await;
@@ -63,7 +68,7 @@ async fn rotation_keeps_the_key_and_ends_the_old_secret_when_it_says() {
     assert!(deployment.evaluate(&second.secret).is_err());
     assert_eq!(deployment.evaluate(&third.secret), Ok(()));
 
-    let after = deployment.app.find_key(&OPERATOR, first.id).await.unwrap().key;
+    let after = deployment.app.find_key(&Actor::operator(), first.id).await.unwrap().key;
     assert_eq!((after.name, after.scopes, after.created_at), (before.name, before.scopes, before.created_at));
 }
 
@@ -71,11 +76,11 @@ async fn rotation_keeps_the_key_and_ends_the_old_secret_when_it_says() {
 async fn rotating_during_an_overlap_ends_the_older_overlap() {
     let deployment = Deployment::start().await;
     let first = deployment.create("tork", plain("rotated")).await.unwrap();
-    let second: Held = deployment.app.rotate_key(&OPERATOR, first.id, 600, None).await.unwrap().into();
-    let third: Held = deployment.app.rotate_key(&OPERATOR, first.id, 600, None).await.unwrap().into();
+    let second: Held = commit(deployment.app.rotate_key(&Actor::operator(), first.id, 600, None)).await.unwrap().into();
+    let third: Held = commit(deployment.app.rotate_key(&Actor::operator(), first.id, 600, None)).await.unwrap().into();
     assert!(deployment.evaluate(&first.secret).is_err());
     assert_eq!((deployment.evaluate(&second.secret), deployment.evaluate(&third.secret)), (Ok(()), Ok(())));
-    deployment.app.revoke_key(&OPERATOR, first.id, None, None).await.unwrap();
+    commit(deployment.app.revoke_key(&Actor::operator(), first.id, None, None)).await.unwrap();
     for secret in [&first.secret, &second.secret, &third.secret] {
         assert!(deployment.evaluate(secret).is_err());
     }
@@ -86,10 +91,10 @@ async fn an_overlap_never_reaches_past_the_expiry() {
     let deployment = Deployment::start().await;
     let key = CreateKey { lifetime: Some(Lifetime::TtlSeconds(100)), ..plain("short") };
     let first = deployment.create("tork", key).await.unwrap();
-    let rotated = deployment.app.rotate_key(&OPERATOR, first.id, 600, None).await.unwrap();
-    assert_eq!(rotated.row.key.old_secret.unwrap().overlap_ends_at, rotated.row.key.expires_at.unwrap());
+    let rotated = commit(deployment.app.rotate_key(&Actor::operator(), first.id, 600, None)).await.unwrap();
+    assert_eq!(rotated.value.row.key.old_secret.unwrap().overlap_ends_at, rotated.value.row.key.expires_at.unwrap());
     for overlap_seconds in [-1, 7 * 24 * 3600 + 1, i64::MAX] {
-        let result = deployment.app.rotate_key(&OPERATOR, first.id, overlap_seconds, None).await;
+        let result = commit(deployment.app.rotate_key(&Actor::operator(), first.id, overlap_seconds, None)).await;
         assert_eq!(invalid_field(result.map(|_| ())).as_deref(), Some("overlap_seconds"));
     }
 }
@@ -101,11 +106,11 @@ async fn an_ephemeral_key_dies_with_its_parent() {
     let child = deployment.create_with(&parent, ephemeral(600)).await.unwrap();
     assert!(child.secret.starts_with("tork_ek_"));
     assert_eq!(deployment.evaluate(&child.secret), Ok(()));
-    deployment.app.disable_key(&OPERATOR, parent.id, None).await.unwrap();
+    commit(deployment.app.disable_key(&Actor::operator(), parent.id, None)).await.unwrap();
     assert_eq!(deployment.evaluate(&child.secret), Err(Denial::Disabled));
-    deployment.app.enable_key(&OPERATOR, parent.id, None).await.unwrap();
+    commit(deployment.app.enable_key(&Actor::operator(), parent.id, None)).await.unwrap();
     assert_eq!(deployment.evaluate(&child.secret), Ok(()));
-    deployment.app.revoke_key(&OPERATOR, parent.id, None, None).await.unwrap();
+    commit(deployment.app.revoke_key(&Actor::operator(), parent.id, None, None)).await.unwrap();
     assert_eq!(deployment.evaluate(&child.secret), Err(Denial::Revoked));
 }
 
@@ -116,7 +121,7 @@ async fn an_ephemeral_key_loses_what_its_parent_loses() {
     let child = deployment.create_with(&parent, ephemeral(600)).await.unwrap();
     assert_eq!(deployment.evaluate(&child.secret), Ok(()));
     let narrower = UpdateKey { scopes: Some(scopes(r#"["api_keys:write"]"#)), ..UpdateKey::default() };
-    deployment.app.update_key(&OPERATOR, parent.id, narrower, None).await.unwrap();
+    commit(deployment.app.update_key(&Actor::operator(), parent.id, narrower, None)).await.unwrap();
     assert_eq!(deployment.evaluate(&child.secret), Err(Denial::InsufficientScope));
 }
 
@@ -129,13 +134,13 @@ async fn ephemeral_keys_are_short_and_have_no_children() {
         assert_eq!(field.as_deref(), Some("ttl_seconds"), "{ttl_seconds}");
     }
     let child = deployment.create_with(&parent, of_kind(Kind::Ephemeral)).await.unwrap();
-    let row = deployment.app.find_key(&OPERATOR, child.id).await.unwrap();
+    let row = deployment.app.find_key(&Actor::operator(), child.id).await.unwrap();
     assert_eq!(row.key.expires_at, deployment.app.now().plus_seconds(3600));
     let grandchild = deployment.create_with(&child, ephemeral(60)).await;
     assert!(matches!(grandchild, Err(AppError::Forbidden { .. })));
     let lift = UpdateKey { expires_at: Some(None), ..UpdateKey::default() };
     assert_eq!(
-        invalid_field(deployment.app.update_key(&OPERATOR, child.id, lift, None).await).as_deref(),
+        invalid_field(commit(deployment.app.update_key(&Actor::operator(), child.id, lift, None)).await).as_deref(),
         Some("expires_at")
     );
     assert_eq!(invalid_field(deployment.create("tork", ephemeral(60)).await).as_deref(), Some("parent_id"));
@@ -170,8 +175,8 @@ async fn nobody_makes_a_stronger_key() {
     // What is left open is taken from the key in hand.
     let heir = deployment.create_with(&weak, restricted(r#"["evaluate"]"#)).await.unwrap();
     let (heir, weak_key) = (
-        deployment.app.find_key(&OPERATOR, heir.id).await.unwrap().key,
-        deployment.app.find_key(&OPERATOR, weak.id).await.unwrap().key,
+        deployment.app.find_key(&Actor::operator(), heir.id).await.unwrap().key,
+        deployment.app.find_key(&Actor::operator(), weak.id).await.unwrap().key,
     );
     assert_eq!((&heir.restrictions, heir.expires_at), (&weak_key.restrictions, weak_key.expires_at));
 }
@@ -181,18 +186,21 @@ async fn nobody_edits_rotates_or_revokes_a_stronger_key() {
     let deployment = Deployment::start().await;
     let strong = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
     let weak = deployment.create("tork", restricted(r#"["evaluate", "api_keys:write"]"#)).await.unwrap();
-    let actor = Actor::Key(weak.id);
+    let actor = Actor::key(weak.id, Source::Unknown);
     let app = &deployment.app;
     let forbidden = |result: Result<(), AppError>| matches!(result, Err(AppError::Forbidden { .. }));
-    assert!(forbidden(app.rotate_key(&actor, strong.id, 0, None).await.map(|_| ())));
-    assert!(forbidden(app.update_key(&actor, strong.id, UpdateKey::default(), None).await.map(|_| ())));
-    assert!(forbidden(app.disable_key(&actor, strong.id, None).await.map(|_| ())));
-    assert!(forbidden(app.revoke_key(&actor, strong.id, None, None).await.map(|_| ())));
+    assert!(forbidden(commit(app.rotate_key(&actor, strong.id, 0, None)).await.map(|_| ())));
+    assert!(forbidden(commit(app.update_key(&actor, strong.id, UpdateKey::default(), None)).await.map(|_| ())));
+    assert!(forbidden(commit(app.disable_key(&actor, strong.id, None)).await.map(|_| ())));
+    assert!(forbidden(commit(app.revoke_key(&actor, strong.id, None, None)).await.map(|_| ())));
     let wider =
         UpdateKey { scopes: Some(scopes(r#"["evaluate", "api_keys:write", "usage:read"]"#)), ..UpdateKey::default() };
-    assert!(forbidden(app.update_key(&actor, weak.id, wider, None).await.map(|_| ())));
+    assert!(forbidden(commit(app.update_key(&actor, weak.id, wider, None)).await.map(|_| ())));
     let renamed = UpdateKey { name: Some("renamed".parse().unwrap()), ..UpdateKey::default() };
-    assert_eq!(app.update_key(&actor, weak.id, renamed, None).await.unwrap().value.key.name.as_str(), "renamed");
+    assert_eq!(
+        commit(app.update_key(&actor, weak.id, renamed, None)).await.unwrap().value.key.name.as_str(),
+        "renamed"
+    );
     assert_eq!(deployment.evaluate(&strong.secret), Ok(()));
 }
 
@@ -205,15 +213,15 @@ async fn an_ephemeral_key_manages_nothing_but_its_own_end() {
     ];
     let child = deployment.create_with(&parents[0], ephemeral(600)).await.unwrap();
     let sibling = deployment.create_with(&parents[1], ephemeral(60)).await.unwrap();
-    let (app, actor) = (&deployment.app, Actor::Key(child.id));
+    let (app, actor) = (&deployment.app, Actor::key(child.id, Source::Unknown));
     let forbidden = |result: Result<(), AppError>| matches!(result, Err(AppError::Forbidden { .. }));
     for id in [sibling.id, child.id] {
-        assert!(forbidden(app.rotate_key(&actor, id, 0, None).await.map(|_| ())));
-        assert!(forbidden(app.disable_key(&actor, id, None).await.map(|_| ())));
-        assert!(forbidden(app.update_key(&actor, id, UpdateKey::default(), None).await.map(|_| ())));
+        assert!(forbidden(commit(app.rotate_key(&actor, id, 0, None)).await.map(|_| ())));
+        assert!(forbidden(commit(app.disable_key(&actor, id, None)).await.map(|_| ())));
+        assert!(forbidden(commit(app.update_key(&actor, id, UpdateKey::default(), None)).await.map(|_| ())));
     }
-    assert!(forbidden(app.revoke_key(&actor, sibling.id, None, None).await.map(|_| ())));
-    app.revoke_key(&actor, child.id, None, None).await.unwrap();
+    assert!(forbidden(commit(app.revoke_key(&actor, sibling.id, None, None)).await.map(|_| ())));
+    commit(app.revoke_key(&actor, child.id, None, None)).await.unwrap();
     assert_eq!(deployment.evaluate(&child.secret), Err(Denial::Revoked));
     assert_eq!(deployment.evaluate(&sibling.secret), Ok(()));
 }
@@ -222,15 +230,15 @@ async fn an_ephemeral_key_manages_nothing_but_its_own_end() {
 async fn a_replaced_secret_works_on_but_manages_nothing() {
     let deployment = Deployment::start().await;
     let first = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
-    deployment.app.rotate_key(&OPERATOR, first.id, 600, None).await.unwrap();
+    commit(deployment.app.rotate_key(&Actor::operator(), first.id, 600, None)).await.unwrap();
     let verdict = deployment.verdict(&first.secret, Method::Post, "/api/v1/evaluate", None);
     assert!(verdict.is_allowed() && verdict.key.unwrap().by_old_secret);
-    let (app, actor) = (&deployment.app, Actor::OldSecret(first.id));
+    let (app, actor) = (&deployment.app, Actor::old_secret(first.id, Source::Unknown));
     let forbidden = |result: Result<(), AppError>| matches!(result, Err(AppError::Forbidden { .. }));
-    assert!(forbidden(app.rotate_key(&actor, first.id, 0, None).await.map(|_| ())));
-    assert!(forbidden(app.revoke_key(&actor, first.id, None, None).await.map(|_| ())));
-    assert!(forbidden(app.create_key(&actor, KeyPlace::default(), of_kind(Kind::Secret)).await.map(|_| ())));
-    assert!(app.create_key(&actor, KeyPlace::default(), ephemeral(60)).await.is_ok());
+    assert!(forbidden(commit(app.rotate_key(&actor, first.id, 0, None)).await.map(|_| ())));
+    assert!(forbidden(commit(app.revoke_key(&actor, first.id, None, None)).await.map(|_| ())));
+    assert!(forbidden(commit(app.create_key(&actor, KeyPlace::default(), of_kind(Kind::Secret))).await.map(|_| ())));
+    assert!(commit(app.create_key(&actor, KeyPlace::default(), ephemeral(60))).await.is_ok());
     assert!(app.find_key(&actor, first.id).await.is_ok());
 }
 
@@ -240,13 +248,15 @@ async fn a_parent_that_was_narrowed_still_manages_its_children() {
     let parent = deployment.create("tork", restricted(r#"["evaluate", "api_keys:write"]"#)).await.unwrap();
     let child = deployment.create_with(&parent, ephemeral(600)).await.unwrap();
     let narrower = UpdateKey { scopes: Some(scopes(r#"["api_keys:write"]"#)), ..UpdateKey::default() };
-    deployment.app.update_key(&OPERATOR, parent.id, narrower, None).await.unwrap();
+    commit(deployment.app.update_key(&Actor::operator(), parent.id, narrower, None)).await.unwrap();
     let renamed = UpdateKey { name: Some("renamed".parse().unwrap()), ..UpdateKey::default() };
-    assert!(deployment.app.update_key(&OPERATOR, child.id, renamed, None).await.is_ok());
+    assert!(commit(deployment.app.update_key(&Actor::operator(), child.id, renamed, None)).await.is_ok());
     let wider = UpdateKey { scopes: Some(scopes(r#"["evaluate"]"#)), ..UpdateKey::default() };
-    let refused = deployment.app.update_key(&OPERATOR, child.id, wider, None).await;
+    let refused = commit(deployment.app.update_key(&Actor::operator(), child.id, wider, None)).await;
     assert!(matches!(refused, Err(AppError::Forbidden { .. })));
-    assert!(deployment.app.revoke_key(&Actor::Key(parent.id), child.id, None, None).await.is_ok());
+    assert!(
+        commit(deployment.app.revoke_key(&Actor::key(parent.id, Source::Unknown), child.id, None, None)).await.is_ok()
+    );
 }
 
 #[tokio::test]
@@ -255,15 +265,31 @@ async fn a_key_that_died_a_moment_ago_changes_nothing() {
     let actor = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
     let target = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
     let app = &deployment.app;
-    app.disable_key(&OPERATOR, actor.id, None).await.unwrap();
-    let denied = app.revoke_key(&Actor::Key(actor.id), target.id, None, None).await;
+    commit(app.disable_key(&Actor::operator(), actor.id, None)).await.unwrap();
+    let denied = commit(app.revoke_key(&Actor::key(actor.id, Source::Unknown), target.id, None, None)).await;
     assert!(matches!(denied, Err(AppError::Denied(Denial::Disabled))));
-    app.enable_key(&OPERATOR, actor.id, None).await.unwrap();
-    app.update_organization(deployment.organization, None, Some(OrganizationStatus::Suspended)).await.unwrap();
+    commit(app.enable_key(&Actor::operator(), actor.id, None)).await.unwrap();
+    commit(app.update_organization(
+        &Actor::operator(),
+        deployment.organization,
+        None,
+        Some(OrganizationStatus::Suspended),
+    ))
+    .await
+    .unwrap();
     assert_eq!(deployment.evaluate(&target.secret), Err(Denial::SubscriptionInactive));
-    let denied = app.create_key(&Actor::Key(actor.id), KeyPlace::default(), of_kind(Kind::Secret)).await;
+    let denied =
+        commit(app.create_key(&Actor::key(actor.id, Source::Unknown), KeyPlace::default(), of_kind(Kind::Secret)))
+            .await;
     assert!(matches!(denied.map(|_| ()), Err(AppError::Denied(Denial::SubscriptionInactive))));
-    app.update_organization(deployment.organization, None, Some(OrganizationStatus::Active)).await.unwrap();
+    commit(app.update_organization(
+        &Actor::operator(),
+        deployment.organization,
+        None,
+        Some(OrganizationStatus::Active),
+    ))
+    .await
+    .unwrap();
     assert_eq!(deployment.evaluate(&target.secret), Ok(()));
 }
 
@@ -271,15 +297,20 @@ async fn a_key_that_died_a_moment_ago_changes_nothing() {
 async fn other_organizations_keys_do_not_exist() {
     let deployment = Deployment::start().await;
     let mine = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
-    let other = deployment.app.create_organization("Other".parse().unwrap()).await.unwrap().value.id;
+    let other = commit(deployment.app.create_organization(&Actor::operator(), "Other".parse().unwrap()))
+        .await
+        .unwrap()
+        .value
+        .id;
     let place = KeyPlace { organization: Some(other), api: Some("tork".parse().unwrap()) };
-    let theirs: Held = deployment.app.create_key(&OPERATOR, place, plain("theirs")).await.unwrap().into();
+    let theirs: Held =
+        commit(deployment.app.create_key(&Actor::operator(), place, plain("theirs"))).await.unwrap().into();
     let elsewhere = deployment.create("toksta", plain("another api")).await.unwrap();
-    let actor = Actor::Key(mine.id);
+    let actor = Actor::key(mine.id, Source::Unknown);
     for id in [theirs.id, elsewhere.id] {
         let found = deployment.app.find_key(&actor, id).await;
         assert!(matches!(found, Err(AppError::NotFound { what: "API key" })));
-        let revoked = deployment.app.revoke_key(&actor, id, None, None).await;
+        let revoked = commit(deployment.app.revoke_key(&actor, id, None, None)).await;
         assert!(matches!(revoked, Err(AppError::NotFound { what: "API key" })));
     }
     let page = PageRequest { after: None, limit: 10 };
@@ -296,9 +327,9 @@ async fn test_keys_live_in_their_own_world() {
     assert!(made.secret.starts_with("sk_test_"));
     let refused = deployment.create_with(&test, of_environment(Environment::Live)).await;
     assert!(matches!(refused, Err(AppError::Forbidden { .. })));
-    let hidden = deployment.app.find_key(&Actor::Key(test.id), live.id).await;
+    let hidden = deployment.app.find_key(&Actor::key(test.id, Source::Unknown), live.id).await;
     assert!(matches!(hidden, Err(AppError::NotFound { .. })));
-    assert!(deployment.app.find_key(&Actor::Key(live.id), test.id).await.is_ok());
+    assert!(deployment.app.find_key(&Actor::key(live.id, Source::Unknown), test.id).await.is_ok());
 }
 
 #[tokio::test]
@@ -306,10 +337,13 @@ async fn if_match_guards_against_lost_updates() {
     let deployment = Deployment::start().await;
     let key = deployment.create("tork", plain("contended")).await.unwrap();
     let rename = |name: &str| UpdateKey { name: Some(name.parse().unwrap()), ..UpdateKey::default() };
-    let first = deployment.app.update_key(&OPERATOR, key.id, rename("first"), Some(key.revision)).await.unwrap();
-    let lost = deployment.app.update_key(&OPERATOR, key.id, rename("second"), Some(key.revision)).await;
+    let first = commit(deployment.app.update_key(&Actor::operator(), key.id, rename("first"), Some(key.revision)))
+        .await
+        .unwrap();
+    let lost =
+        commit(deployment.app.update_key(&Actor::operator(), key.id, rename("second"), Some(key.revision))).await;
     assert!(matches!(lost, Err(AppError::PreconditionFailed)));
-    assert!(deployment.app.rotate_key(&OPERATOR, key.id, 0, Some(first.revision)).await.is_ok());
+    assert!(commit(deployment.app.rotate_key(&Actor::operator(), key.id, 0, Some(first.revision))).await.is_ok());
 }
 
 #[tokio::test]
@@ -319,12 +353,12 @@ async fn narrowing_acts_at_once() {
     let call = |ip| deployment.verdict(&key.secret, Method::Get, "/v1/users/usr_123", ip).decision;
     assert_eq!(call(None), Ok(()));
     let narrow = UpdateKey { ip: Some(restrictions(r#"{"ip": ["203.0.113.0/24"]}"#).ip), ..UpdateKey::default() };
-    deployment.app.update_key(&OPERATOR, key.id, narrow, None).await.unwrap();
+    commit(deployment.app.update_key(&Actor::operator(), key.id, narrow, None)).await.unwrap();
     assert_eq!(call(None), Err(Denial::IpNotAllowed));
     assert_eq!(call(Some("198.51.100.1")), Err(Denial::IpNotAllowed));
     assert_eq!(call(Some("::ffff:203.0.113.9")), Ok(()));
     let lift = UpdateKey { ip: Some(None), ..UpdateKey::default() };
-    deployment.app.update_key(&OPERATOR, key.id, lift, None).await.unwrap();
+    commit(deployment.app.update_key(&Actor::operator(), key.id, lift, None)).await.unwrap();
     assert_eq!(call(None), Ok(()));
 }
 
@@ -374,10 +408,10 @@ async fn dead_ephemeral_keys_are_forgotten_after_a_day() {
     let child = deployment.create_with(&parent, ephemeral(60)).await.unwrap();
     deployment.clock.advance_seconds(60 + 24 * 3600);
     deployment.app.forget().await.unwrap();
-    assert!(deployment.app.find_key(&OPERATOR, child.id).await.is_ok());
+    assert!(deployment.app.find_key(&Actor::operator(), child.id).await.is_ok());
     deployment.clock.advance_seconds(1);
     deployment.app.forget().await.unwrap();
-    assert!(matches!(deployment.app.find_key(&OPERATOR, child.id).await, Err(AppError::NotFound { .. })));
+    assert!(matches!(deployment.app.find_key(&Actor::operator(), child.id).await, Err(AppError::NotFound { .. })));
     assert_eq!(deployment.evaluate(&child.secret), Err(Denial::NotFound));
     assert_eq!(deployment.evaluate(&parent.secret), Ok(()));
 }

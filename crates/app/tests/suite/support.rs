@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use claviger_app::{Actor, App, AppError, CreateKey, Database, Issued, KeyPlace, Lifetime};
+use claviger_app::{Actor, App, AppError, CreateKey, Database, Issued, KeyPlace, Lifetime, Mutated, Mutation};
+use claviger_domain::audit::Source;
 use claviger_domain::change::Revision;
 use claviger_domain::credential::Credential;
 use claviger_domain::definition::Definition;
@@ -41,10 +42,18 @@ pub(crate) struct Held {
     pub(crate) revision: Revision,
 }
 
-impl From<Issued> for Held {
-    fn from(issued: Issued) -> Self {
-        Self { id: issued.row.key.id, revision: issued.revision, secret: issued.secret.into_clear().to_string() }
+impl From<Mutated<Issued>> for Held {
+    fn from(done: Mutated<Issued>) -> Self {
+        let Issued { row, secret } = done.value;
+        Self { id: row.key.id, revision: done.revision, secret: secret.into_clear().to_string() }
     }
+}
+
+/// Does it and makes it durable.
+pub(crate) async fn commit<T>(
+    mutation: impl Future<Output = Result<Mutation<T>, AppError>>,
+) -> Result<Mutated<T>, AppError> {
+    mutation.await?.commit().await
 }
 
 pub(crate) fn start_time() -> Timestamp {
@@ -65,9 +74,12 @@ impl Deployment {
             include_str!("../../../../apis/toksta.toml"),
             include_str!("../../../../apis/example.toml"),
         ] {
-            app.apply_definition(Definition::parse(definition).unwrap(), false).await.unwrap();
+            commit(app.apply_definition(&Actor::operator(), Definition::parse(definition).unwrap(), false))
+                .await
+                .unwrap();
         }
-        let organization = app.create_organization("Acme".parse().unwrap()).await.unwrap().value.id;
+        let organization =
+            commit(app.create_organization(&Actor::operator(), "Acme".parse().unwrap())).await.unwrap().value.id;
         Self { app, clock, organization, database, _folder: folder }
     }
 
@@ -83,12 +95,14 @@ impl Deployment {
 
     /// Made by the operator.
     pub(crate) async fn create(&self, api: &str, input: CreateKey) -> Result<Held, AppError> {
-        self.app.create_key(&Actor::Operator, self.place(api), input).await.map(Held::from)
+        commit(self.app.create_key(&Actor::operator(), self.place(api), input)).await.map(Held::from)
     }
 
     /// Made with another key.
     pub(crate) async fn create_with(&self, with: &Held, input: CreateKey) -> Result<Held, AppError> {
-        self.app.create_key(&Actor::Key(with.id), KeyPlace::default(), input).await.map(Held::from)
+        commit(self.app.create_key(&Actor::key(with.id, Source::Unknown), KeyPlace::default(), input))
+            .await
+            .map(Held::from)
     }
 
     pub(crate) fn verdict(&self, secret: &str, method: Method, path: &str, ip: Option<&str>) -> Verdict {

@@ -1,7 +1,8 @@
 //! Usage from real verdicts, and definitions that change under living keys.
 
-use crate::suite::support::{Deployment, of_environment, of_kind, restricted};
+use crate::suite::support::{Deployment, commit, of_environment, of_kind, restricted};
 use claviger_app::{Actor, AppError, CreateKey, UsageQuery};
+use claviger_domain::audit::Source;
 use claviger_domain::definition::Definition;
 use claviger_domain::denial::Denial;
 use claviger_domain::endpoint::Method;
@@ -20,11 +21,11 @@ async fn usage_is_what_was_verified() {
     for _ in 0..2 {
         deployment.verdict(&test.secret, Method::Post, "/v1/users", None);
     }
-    deployment.app.disable_key(&Actor::Operator, live.id, None).await.unwrap();
+    commit(deployment.app.disable_key(&Actor::operator(), live.id, None)).await.unwrap();
     deployment.verdict(&live.secret, Method::Get, "/v1/users/usr_123", None);
-    deployment.app.enable_key(&Actor::Operator, live.id, None).await.unwrap();
+    commit(deployment.app.enable_key(&Actor::operator(), live.id, None)).await.unwrap();
 
-    let report = deployment.app.usage(&Actor::Key(live.id), UsageQuery::default()).await.unwrap();
+    let report = deployment.app.usage(&Actor::key(live.id, Source::Unknown), UsageQuery::default()).await.unwrap();
     let counts = &report.organization_counts;
     assert_eq!((counts.total, counts.allowed, counts.denied, counts.billable), (6, 5, 1, 3));
     assert_eq!((counts.by_scope["users:read"], counts.by_scope["users:write"]), (4, 2));
@@ -35,15 +36,15 @@ async fn usage_is_what_was_verified() {
     assert_eq!(report.period_start.to_string(), "2026-03-01T00:00:00Z");
     assert_eq!(report.period_end.to_string(), "2026-04-01T00:00:00Z");
 
-    let row = deployment.app.find_key(&Actor::Operator, live.id).await.unwrap();
+    let row = deployment.app.find_key(&Actor::operator(), live.id).await.unwrap();
     assert_eq!(row.last_used, Some(crate::suite::support::start_time()));
-    let row = deployment.app.find_key(&Actor::Operator, test.id).await.unwrap();
+    let row = deployment.app.find_key(&Actor::operator(), test.id).await.unwrap();
     assert_eq!(row.last_used, Some(crate::suite::support::start_time()));
 
     // Live usage survives, test usage was only ever in memory, and counting goes on from there.
     deployment.restart().await;
     deployment.verdict(&live.secret, Method::Get, "/v1/users/usr_123", None);
-    let report = deployment.app.usage(&Actor::Key(live.id), UsageQuery::default()).await.unwrap();
+    let report = deployment.app.usage(&Actor::key(live.id, Source::Unknown), UsageQuery::default()).await.unwrap();
     let counts = report.organization_counts;
     assert_eq!((counts.total, counts.billable, counts.by_environment.get("test")), (5, 4, None));
 }
@@ -57,7 +58,7 @@ async fn usage_of_many_hours_adds_up_and_last_months_is_gone() {
         deployment.clock.advance_seconds(1800);
     }
     let total = async || {
-        let report = deployment.app.usage(&Actor::Key(key.id), UsageQuery::default()).await.unwrap();
+        let report = deployment.app.usage(&Actor::key(key.id, Source::Unknown), UsageQuery::default()).await.unwrap();
         report.organization_counts.total
     };
     assert_eq!(total().await, 50);
@@ -68,8 +69,10 @@ async fn usage_of_many_hours_adds_up_and_last_months_is_gone() {
 #[tokio::test]
 async fn applying_a_definition_again_changes_nothing() {
     let deployment = Deployment::start().await;
-    let applied = deployment.app.apply_definition(Definition::parse(TORK).unwrap(), false).await.unwrap();
-    assert_eq!((applied.differences.len(), applied.created, applied.revision), (0, false, None));
+    let applied = commit(deployment.app.apply_definition(&Actor::operator(), Definition::parse(TORK).unwrap(), false))
+        .await
+        .unwrap();
+    assert_eq!((applied.value.differences.len(), applied.value.created, applied.value.applied), (0, false, false));
 }
 
 #[tokio::test]
@@ -77,15 +80,19 @@ async fn a_new_prefix_strands_nobody() {
     let deployment = Deployment::start().await;
     let old = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
     let renamed = Definition::parse(&TORK.replace("tork_sk_", "torq_sk_")).unwrap();
-    let dry = deployment.app.apply_definition(renamed.clone(), true).await.unwrap();
-    assert!(dry.differences.iter().any(|line| line.starts_with("+ keys[torq_sk_]")), "{:?}", dry.differences);
-    assert_eq!(dry.revision, None);
-    deployment.app.apply_definition(renamed, false).await.unwrap();
+    let dry = commit(deployment.app.apply_definition(&Actor::operator(), renamed.clone(), true)).await.unwrap();
+    assert!(
+        dry.value.differences.iter().any(|line| line.starts_with("+ keys[torq_sk_]")),
+        "{:?}",
+        dry.value.differences
+    );
+    assert!(!dry.value.applied);
+    commit(deployment.app.apply_definition(&Actor::operator(), renamed, false)).await.unwrap();
     assert_eq!(deployment.evaluate(&old.secret), Ok(()));
     let new = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
     assert!(new.secret.starts_with("torq_sk_"));
-    let rotated = deployment.app.rotate_key(&Actor::Operator, old.id, 0, None).await.unwrap();
-    assert_eq!(rotated.row.key.prefix, "torq_sk_");
+    let rotated = commit(deployment.app.rotate_key(&Actor::operator(), old.id, 0, None)).await.unwrap();
+    assert_eq!(rotated.value.row.key.prefix, "torq_sk_");
 }
 
 #[tokio::test]
@@ -93,10 +100,14 @@ async fn an_old_secret_outlives_further_definitions_until_its_overlap_ends() {
     let deployment = Deployment::start().await;
     let first = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
     let renamed = TORK.replace("tork_sk_", "torq_sk_");
-    deployment.app.apply_definition(Definition::parse(&renamed).unwrap(), false).await.unwrap();
-    deployment.app.rotate_key(&Actor::Operator, first.id, 600, None).await.unwrap();
+    commit(deployment.app.apply_definition(&Actor::operator(), Definition::parse(&renamed).unwrap(), false))
+        .await
+        .unwrap();
+    commit(deployment.app.rotate_key(&Actor::operator(), first.id, 600, None)).await.unwrap();
     let titled = renamed.replace("title = \"Tork\"", "title = \"Torq\"");
-    deployment.app.apply_definition(Definition::parse(&titled).unwrap(), false).await.unwrap();
+    commit(deployment.app.apply_definition(&Actor::operator(), Definition::parse(&titled).unwrap(), false))
+        .await
+        .unwrap();
     assert_eq!(deployment.evaluate(&first.secret), Ok(()));
     deployment.clock.advance_seconds(600);
     assert_eq!(deployment.evaluate(&first.secret), Err(Denial::Revoked));
@@ -109,10 +120,10 @@ async fn a_base_path_that_keys_are_restricted_to_stays() {
     let key = CreateKey { restrictions, ..of_kind(Kind::Secret) };
     let key = deployment.create("tork", key).await.unwrap();
     let moved = Definition::parse(&TORK.replace("/api/v1", "/api/v2")).unwrap();
-    let refused = deployment.app.apply_definition(moved.clone(), false).await;
+    let refused = commit(deployment.app.apply_definition(&Actor::operator(), moved.clone(), false)).await;
     assert!(matches!(refused, Err(AppError::Conflict { .. })), "{refused:?}");
-    deployment.app.revoke_key(&Actor::Operator, key.id, None, None).await.unwrap();
-    assert!(deployment.app.apply_definition(moved, false).await.is_ok());
+    commit(deployment.app.revoke_key(&Actor::operator(), key.id, None, None)).await.unwrap();
+    assert!(commit(deployment.app.apply_definition(&Actor::operator(), moved, false)).await.is_ok());
 }
 
 #[tokio::test]
@@ -126,11 +137,13 @@ async fn definitions_that_would_strand_keys_are_refused() {
         TORK.replace("tork_sk_", "tork_s"),
     ];
     for text in cases {
-        let refused = deployment.app.apply_definition(Definition::parse(&text).unwrap(), false).await;
+        let refused =
+            commit(deployment.app.apply_definition(&Actor::operator(), Definition::parse(&text).unwrap(), false)).await;
         assert!(matches!(refused, Err(AppError::Conflict { .. })), "{refused:?}");
     }
     let stolen = TORK.replace("name = \"tork\"", "name = \"thief\"");
-    let refused = deployment.app.apply_definition(Definition::parse(&stolen).unwrap(), false).await;
+    let refused =
+        commit(deployment.app.apply_definition(&Actor::operator(), Definition::parse(&stolen).unwrap(), false)).await;
     let Err(AppError::Conflict { message }) = refused else { panic!("{refused:?}") };
     assert!(message.contains("tork.network") && message.contains("tork_live_"), "{message}");
 }
@@ -141,7 +154,9 @@ async fn an_endpoint_can_be_for_one_environment() {
     let test = deployment.create("example", of_environment(Environment::Test)).await.unwrap();
     let example = include_str!("../../../../apis/example.toml")
         .replace("scope = \"users:write\"", "scope = \"users:write\"\nenvironment = \"live\"");
-    deployment.app.apply_definition(Definition::parse(&example).unwrap(), false).await.unwrap();
+    commit(deployment.app.apply_definition(&Actor::operator(), Definition::parse(&example).unwrap(), false))
+        .await
+        .unwrap();
     let decide = |method, path| deployment.verdict(&test.secret, method, path, None).decision;
     assert_eq!(decide(Method::Post, "/v1/users"), Err(Denial::WrongEnvironment));
     assert_eq!(decide(Method::Get, "/v1/users/usr_123"), Ok(()));

@@ -63,8 +63,9 @@ async fn planted(app: &App) -> Result<Deployment, AppError> {
     let toksta = define(app, TOKSTA).await?;
     let example = define(app, EXAMPLE).await?;
     let existing = list_organizations(app).await?;
-    let (_, admin_token) = app.create_admin_token(name("Demo")).await?;
-    let (_, verifier_token) = app.create_verifier(name("Demo")).await?;
+    let operator = Actor::operator();
+    let (_, admin_token) = app.create_admin_token(&operator, name("Demo")).await?.commit().await?.value;
+    let (_, verifier_token) = app.create_verifier(&operator, name("Demo")).await?.commit().await?.value;
     Ok(Deployment {
         admin_token: clear(admin_token),
         verifier_token: clear(verifier_token),
@@ -129,7 +130,7 @@ impl<'a> Garden<'a> {
         let title = name(title);
         let organization = match existing.iter().find(|organization| organization.name == title) {
             Some(organization) => organization.id,
-            None => app.create_organization(title).await?.value.id,
+            None => app.create_organization(&Actor::operator(), title).await?.commit().await?.value.id,
         };
         Ok(Self { app, api, organization })
     }
@@ -152,7 +153,7 @@ impl<'a> Garden<'a> {
             metadata: Metadata::default(),
             parent_id: wish.parent_id,
         };
-        let issued = self.app.create_key(&Actor::Operator, place, input).await?;
+        let issued = self.app.create_key(&Actor::operator(), place, input).await?.commit().await?.value;
         Ok((issued.row.key.id, clear(issued.secret)))
     }
 }
@@ -160,7 +161,7 @@ impl<'a> Garden<'a> {
 async fn define(app: &App, text: &str) -> Result<ApiName, AppError> {
     let definition = Definition::parse(text).expect("a test reads the three definitions");
     let api = definition.name().clone();
-    app.apply_definition(definition, false).await?;
+    app.apply_definition(&Actor::operator(), definition, false).await?.commit().await?;
     Ok(api)
 }
 

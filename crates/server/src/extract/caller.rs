@@ -5,17 +5,21 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::response::Response;
 use claviger_app::Actor;
-use claviger_client::exchange::{select_api, verdict_for_api};
+use claviger_client::exchange::{client_address, select_api, verdict_for_api};
+use claviger_domain::audit::Source;
+use claviger_domain::credential::Credential;
 use claviger_domain::definition::{Definition, Form};
 use claviger_domain::id::KeyId;
 use claviger_domain::scope::Scope;
 use claviger_engine::{ApiIndex, Directory};
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use serde::Serialize;
 
 use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
+use crate::idempotency::Keyed;
 use crate::views::{InForm, List};
 
 /// The api that a request is for, at the moment it came in.
@@ -56,7 +60,9 @@ impl ApiContext {
 pub(crate) struct Caller {
     key: KeyId,
     by_old_secret: bool,
+    source: Source,
     api: ApiContext,
+    keyed: Option<Keyed>,
 }
 
 impl Caller {
@@ -68,7 +74,11 @@ impl Caller {
         let verdict = verdict_for_api(engine, &**clock, &state.trusted_proxies, parts, Some(api.index));
         let scope = verdict.missing_scope.and_then(|index| api.directory.api(api.index).scope_name(index));
         match (verdict.decision, verdict.key) {
-            (Ok(()), Some(key)) => Ok(Self { key: key.id, by_old_secret: key.by_old_secret, api: api.clone() }),
+            (Ok(()), Some(key)) => {
+                let source = client_address(&state.trusted_proxies, parts).map_or(Source::Unknown, Source::Address);
+                let (key, by_old_secret) = (key.id, key.by_old_secret);
+                Ok(Self { key, by_old_secret, source, api: api.clone(), keyed: None })
+            }
             (Ok(()), None) => Err(Failure::broken("an allowed verdict without a key")),
             (Err(denial), _) => Err(Failure::denied(denial, scope.map(Scope::to_string))),
         }
@@ -76,7 +86,13 @@ impl Caller {
 
     /// Who acts.
     pub(crate) fn actor(&self) -> Actor {
-        if self.by_old_secret { Actor::OldSecret(self.key) } else { Actor::Key(self.key) }
+        let by = if self.by_old_secret { Actor::old_secret } else { Actor::key };
+        by(self.key, self.source).with_attempt(self.keyed.as_ref().and_then(Keyed::attempt))
+    }
+
+    /// The Idempotency-Key of the request.
+    pub(crate) fn keyed(&self) -> Option<&Keyed> {
+        self.keyed.as_ref()
     }
 
     /// The key that the caller holds.
@@ -112,11 +128,20 @@ impl Caller {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Caller {
+impl FromRequestParts<ServerState> for Caller {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &ServerState) -> Result<Self, Failure> {
         let caller = parts.extensions.get::<Self>().cloned();
-        caller.ok_or_else(|| Failure::broken("a customer route outside of the customer router"))
+        let mut caller = caller.ok_or_else(|| Failure::broken("a customer route outside of the customer router"))?;
+        if let Some(keyed) = parts.extensions.get::<Keyed>() {
+            let lines = parts.headers.get_all(AUTHORIZATION).iter().map(http::HeaderValue::as_bytes);
+            let Credential::Bearer(secret) = Credential::from_authorization(lines) else {
+                return Err(Failure::broken("an allowed request without a credential"));
+            };
+            keyed.bind(state, caller.key.to_string(), secret.expose().as_bytes())?;
+            caller.keyed = Some(keyed.clone());
+        }
+        Ok(caller)
     }
 }

@@ -16,7 +16,7 @@ use utoipa::openapi::OpenApi;
 use crate::ServerState;
 use crate::answer::no_store;
 use crate::error::Failure;
-use crate::trace;
+use crate::{idempotency, trace};
 
 /// The public listener's router.
 pub(crate) fn public(state: ServerState, fallback: Option<Router>) -> Router {
@@ -36,6 +36,7 @@ pub(crate) fn internal(state: ServerState) -> Router {
     router
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(state.clone(), idempotency::layer))
         .layer(map_response(no_store))
         .layer(from_fn_with_state(state.clone(), trace::log))
         .with_state(state)

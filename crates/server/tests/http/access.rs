@@ -205,12 +205,24 @@ async fn target(deployment: &Deployment, row: &Row) -> String {
             deployment.create(deployment.mine, restricted(&[API_KEYS_WRITE])).await.id.to_string()
         }
         _ if path.contains("organizations/{id}") => deployment.mine.to_string(),
-        _ if path.contains("verifiers/{id}") => {
-            deployment.app.create_verifier("gone".parse().unwrap()).await.unwrap().0.value.id.to_string()
-        }
-        _ if path.contains("admin-tokens/{id}") => {
-            deployment.app.create_admin_token("gone".parse().unwrap()).await.unwrap().0.value.id.to_string()
-        }
+        _ if path.contains("verifiers/{id}") => crate::deployment::commit(
+            deployment.app.create_verifier(&claviger_app::Actor::operator(), "gone".parse().unwrap()),
+        )
+        .await
+        .unwrap()
+        .value
+        .0
+        .id
+        .to_string(),
+        _ if path.contains("admin-tokens/{id}") => crate::deployment::commit(
+            deployment.app.create_admin_token(&claviger_app::Actor::operator(), "gone".parse().unwrap()),
+        )
+        .await
+        .unwrap()
+        .value
+        .0
+        .id
+        .to_string(),
         _ => String::new(),
     };
     let path = path.replace("{id}", &id);

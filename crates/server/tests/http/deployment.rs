@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use claviger_app::{Actor, App, CreateKey, Database, KeyPlace};
+use claviger_app::{Actor, App, AppError, CreateKey, Database, KeyPlace, Mutated, Mutation};
 use claviger_domain::address::{ForwardingHeader, TrustedProxies};
 use claviger_domain::definition::Definition;
 use claviger_domain::id::{KeyId, OrganizationId};
@@ -13,7 +13,7 @@ use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::time::{Clock, ManualClock};
 use claviger_engine::{Engine, EngineOptions};
-use claviger_server::ServerState;
+use claviger_server::{InFlight, ServerState};
 use tempfile::TempDir;
 
 use crate::wire::{Call, Listener};
@@ -55,12 +55,18 @@ impl Deployment {
         .await
         .unwrap();
         for text in [definition("plain", "/v1", "pl"), definition("envelope", "/e1", "en")] {
-            app.apply_definition(text, false).await.unwrap();
+            commit(app.apply_definition(&Actor::operator(), text, false)).await.unwrap();
         }
-        let mine = app.create_organization("Mine".parse().unwrap()).await.unwrap().value.id;
-        let theirs = app.create_organization("Theirs".parse().unwrap()).await.unwrap().value.id;
+        let mine = commit(app.create_organization(&Actor::operator(), "Mine".parse().unwrap())).await.unwrap().value.id;
+        let theirs =
+            commit(app.create_organization(&Actor::operator(), "Theirs".parse().unwrap())).await.unwrap().value.id;
         let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], ForwardingHeader::XForwardedFor);
-        let state = ServerState { app: Arc::clone(&app), trusted_proxies: Arc::new(proxies) };
+        let state = ServerState {
+            app: Arc::clone(&app),
+            trusted_proxies: Arc::new(proxies),
+            socket_secret: Arc::new([7; 32].into()),
+            in_flight: InFlight::default(),
+        };
         let public = claviger_server::public_router(state.clone(), None);
         let internal = claviger_server::internal_router(state.clone());
         Self { app, clock, state, public, internal, mine, theirs, _directory: directory }
@@ -97,14 +103,22 @@ impl Deployment {
 
     pub(crate) async fn create_of(&self, api: &str, organization: OrganizationId, input: CreateKey) -> Held {
         let place = KeyPlace { organization: Some(organization), api: Some(api.parse().unwrap()) };
-        let issued = self.app.create_key(&Actor::Operator, place, input).await.unwrap();
+        let issued = commit(self.app.create_key(&Actor::operator(), place, input)).await.unwrap().value;
         Held { id: issued.row.key.id, secret: issued.secret.into_clear().to_string() }
     }
 
     pub(crate) async fn admin_token(&self) -> String {
-        let (_, token) = self.app.create_admin_token("ops".parse().unwrap()).await.unwrap();
+        let (_, token) =
+            commit(self.app.create_admin_token(&Actor::operator(), "ops".parse().unwrap())).await.unwrap().value;
         token.into_clear().to_string()
     }
+}
+
+/// Does it and makes it durable.
+pub(crate) async fn commit<T>(
+    mutation: impl Future<Output = Result<Mutation<T>, AppError>>,
+) -> Result<Mutated<T>, AppError> {
+    mutation.await?.commit().await
 }
 
 /// A live secret key with nothing special.

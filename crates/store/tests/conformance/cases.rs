@@ -15,9 +15,9 @@ use claviger_store::{
 };
 use futures_util::TryStreamExt as _;
 
-const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
-fn later(seconds: i64) -> Timestamp {
+pub(crate) fn later(seconds: i64) -> Timestamp {
     NOW.plus_seconds(seconds).unwrap()
 }
 
@@ -26,7 +26,7 @@ fn api() -> Api {
     Api { definition, retired_formats: Vec::new() }
 }
 
-fn organization(number: u128) -> Organization {
+pub(crate) fn organization(number: u128) -> Organization {
     Organization {
         id: OrganizationId::from_u128(number),
         name: format!("organization {number}").parse().unwrap(),
@@ -35,7 +35,7 @@ fn organization(number: u128) -> Organization {
     }
 }
 
-fn key(number: u128) -> Key {
+pub(crate) fn key(number: u128) -> Key {
     Key {
         id: KeyId::from_u128(number),
         organization: OrganizationId::from_u128(1),
@@ -62,7 +62,7 @@ fn key(number: u128) -> Key {
 
 async fn commit(mut tx: Tx, change: Change) -> Revision {
     tx.publish(change);
-    tx.commit(NOW).await.unwrap().revision
+    tx.commit(NOW).await.unwrap().last().unwrap().revision
 }
 
 async fn put_organization(store: &Store, number: u128) -> Revision {
@@ -72,19 +72,20 @@ async fn put_organization(store: &Store, number: u128) -> Revision {
 }
 
 /// Keys need an api and an organization.
-async fn put_place(store: &Store) {
+pub(crate) async fn put_place(store: &Store) {
     let mut tx = store.begin().await.unwrap();
     apis::put(&mut tx, &api()).await.unwrap();
     organizations::put(&mut tx, &organization(1)).await.unwrap();
     commit(tx, Change::Api(Box::new(api()))).await;
 }
 
-async fn create_keys(store: &Store, created: &[Key]) -> Revision {
+pub(crate) async fn create_keys(store: &Store, created: &[Key]) -> Revision {
     let mut tx = store.begin().await.unwrap();
+    keys::create_all(&mut tx, created).await.unwrap();
     for key in created {
-        keys::create(&mut tx, key).await.unwrap();
+        tx.publish(Change::Key(Box::new(key.clone())));
     }
-    tx.commit(NOW).await.unwrap().revision
+    tx.commit(NOW).await.unwrap().last().unwrap().revision
 }
 
 pub(crate) async fn revisions_count_committed_transactions_without_gaps(store: Store) {
@@ -125,7 +126,7 @@ pub(crate) async fn old_transactions_are_forgotten_but_never_the_newest(store: S
     }
     let mut tx = store.begin().await.unwrap();
     let deleted = feed::delete_transactions_before(&mut tx, later(1)).await.unwrap();
-    assert_eq!((deleted, tx.commit(NOW).await.unwrap().revision), (2, Revision(4)));
+    assert_eq!((deleted, commit(tx, Change::Organization(organization(4))).await), (2, Revision(4)));
     let mut reader = store.read().await.unwrap();
     let left = feed::list_transactions(&mut reader, Revision(0), 10).await.unwrap();
     assert_eq!(left.iter().map(|transaction| transaction.revision.0).collect::<Vec<_>>(), [3, 4]);
@@ -212,7 +213,7 @@ pub(crate) async fn keys_keep_every_field(store: Store) {
     drop(reader);
     let mut tx = store.begin().await.unwrap();
     keys::update(&mut tx, &full).await.unwrap();
-    let updated = tx.commit(NOW).await.unwrap().revision;
+    let updated = commit(tx, Change::Key(Box::new(full.clone()))).await;
     let mut reader = store.read().await.unwrap();
     let row = keys::find(&mut reader, plain.id).await.unwrap().unwrap();
     assert_eq!((row.key, row.revision), (full, updated));
@@ -305,6 +306,7 @@ pub(crate) async fn dead_ephemeral_keys_are_found_and_deleted(store: Store) {
     .await;
     let mut tx = store.begin().await.unwrap();
     let dead = keys::list_dead_ephemeral(tx.connection(), later(7), 10).await.unwrap();
+    let dead: Vec<KeyId> = dead.iter().map(|key| key.id).collect();
     assert_eq!(dead, [KeyId::from_u128(2), KeyId::from_u128(3)]);
     assert_eq!(keys::list_dead_ephemeral(tx.connection(), later(7), 1).await.unwrap().len(), 1);
     keys::delete(&mut tx, dead[0]).await.unwrap();
@@ -338,19 +340,19 @@ pub(crate) async fn verifiers_and_admin_tokens_live_and_die(store: Store) {
     tx.commit(NOW).await.unwrap();
     let mut reader = store.read().await.unwrap();
     assert_eq!(verifiers::find(&mut reader, verifier.id).await.unwrap(), Some(verifier.clone()));
-    assert!(admin_tokens::is_live(&mut reader, &digest).await.unwrap());
-    assert!(!admin_tokens::is_live(&mut reader, &SecretDigest::of("other")).await.unwrap());
+    assert_eq!(admin_tokens::find_live(&mut reader, &digest).await.unwrap(), Some(token.id));
+    assert_eq!(admin_tokens::find_live(&mut reader, &SecretDigest::of("other")).await.unwrap(), None);
     assert_eq!(admin_tokens::list(&mut reader).await.unwrap(), std::slice::from_ref(&token));
     drop(reader);
     let mut tx = store.begin().await.unwrap();
     verifiers::put(&mut tx, &Verifier { revoked_at: Some(later(1)), ..verifier.clone() }).await.unwrap();
-    let revoked = admin_tokens::revoke(&mut tx, token.id, later(1)).await.unwrap().unwrap();
-    let again = admin_tokens::revoke(&mut tx, token.id, later(2)).await.unwrap().unwrap();
-    assert_eq!((revoked.revoked_at, again.revoked_at), (Some(later(1)), Some(later(1))));
-    assert_eq!(admin_tokens::revoke(&mut tx, AdminTokenId::from_u128(9), NOW).await.unwrap(), None);
+    admin_tokens::revoke(&mut tx, token.id, later(1)).await.unwrap();
+    let revoked = admin_tokens::find(tx.connection(), token.id).await.unwrap().unwrap();
+    assert_eq!(revoked.revoked_at, Some(later(1)));
+    assert_eq!(admin_tokens::find(tx.connection(), AdminTokenId::from_u128(9)).await.unwrap(), None);
     tx.commit(NOW).await.unwrap();
     let mut reader = store.read().await.unwrap();
-    assert!(!admin_tokens::is_live(&mut reader, &digest).await.unwrap());
+    assert_eq!(admin_tokens::find_live(&mut reader, &digest).await.unwrap(), None);
     assert_eq!(verifiers::list(&mut reader).await.unwrap()[0].revoked_at, Some(later(1)));
 }
 

@@ -7,44 +7,52 @@
 
 mod cases;
 mod opening;
+mod shared;
 
 use claviger_store::{Database, Store};
 use claviger_testkit::Postgres;
 
 /// Gives each case two tests, one a database.
 macro_rules! on_both {
-    ($($case:ident),+ $(,)?) => {
+    ($($file:ident::$case:ident),+ $(,)?) => {
         mod sqlite {
             $(#[tokio::test] async fn $case() {
                 let folder = tempfile::tempdir().unwrap();
-                super::cases::$case(super::sqlite_store(&folder).await).await;
+                super::$file::$case(super::sqlite_store(&folder).await).await;
             })+
         }
         mod postgres {
             $(#[tokio::test] async fn $case() {
-                super::cases::$case(super::postgres_store().await).await;
+                super::$file::$case(super::postgres_store().await).await;
             })+
         }
     };
 }
 
 on_both![
-    revisions_count_committed_transactions_without_gaps,
-    concurrent_writers_take_turns,
-    old_transactions_are_forgotten_but_never_the_newest,
-    incarnations_count_up,
-    the_snapshot_holds_everything_with_parents_first,
-    apis_are_put_found_and_listed,
-    organizations_are_put_found_and_paged,
-    keys_keep_every_field,
-    overlaps_and_restrictions_are_found_while_they_last,
-    keys_are_listed_by_every_filter,
-    keys_are_counted_and_summed_up,
-    dead_ephemeral_keys_are_found_and_deleted,
-    a_digest_belongs_to_one_key,
-    verifiers_and_admin_tokens_live_and_die,
-    usage_totals_never_count_twice,
-    a_view_does_not_move,
+    cases::revisions_count_committed_transactions_without_gaps,
+    cases::concurrent_writers_take_turns,
+    cases::old_transactions_are_forgotten_but_never_the_newest,
+    cases::incarnations_count_up,
+    cases::the_snapshot_holds_everything_with_parents_first,
+    cases::apis_are_put_found_and_listed,
+    cases::organizations_are_put_found_and_paged,
+    cases::keys_keep_every_field,
+    cases::overlaps_and_restrictions_are_found_while_they_last,
+    cases::keys_are_listed_by_every_filter,
+    cases::keys_are_counted_and_summed_up,
+    cases::dead_ephemeral_keys_are_found_and_deleted,
+    cases::a_digest_belongs_to_one_key,
+    cases::verifiers_and_admin_tokens_live_and_die,
+    cases::usage_totals_never_count_twice,
+    cases::a_view_does_not_move,
+    shared::members_stand_and_fall_alone,
+    shared::a_shared_transaction_that_ends_early_leaves_nothing,
+    shared::audit_events_are_chained_found_and_never_altered,
+    shared::answers_are_kept_for_their_caller_and_forgotten,
+    shared::old_test_keys_that_were_made_with_a_key_are_found,
+    shared::many_keys_are_written_at_once,
+    shared::a_database_keeps_its_identity,
 ];
 
 async fn sqlite_store(folder: &tempfile::TempDir) -> Store {
@@ -57,7 +65,7 @@ async fn postgres_store() -> Store {
 
 #[test]
 fn every_store_function_is_named_in_the_suite() {
-    let suite = [include_str!("cases.rs"), include_str!("opening.rs")].concat();
+    let suite = [include_str!("cases.rs"), include_str!("opening.rs"), include_str!("shared.rs")].concat();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut functions = 0;
     for file in std::fs::read_dir(folder).unwrap() {

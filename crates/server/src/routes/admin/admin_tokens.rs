@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use claviger_app::AdminToken;
 use claviger_domain::id::AdminTokenId;
+use claviger_domain::secret::IssuedSecret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -10,6 +12,7 @@ use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
 use crate::extract::{Id, Operator};
+use crate::idempotency::finish;
 use crate::json::Json;
 use crate::query::{Nothing, Query};
 use crate::requests::NameBody;
@@ -48,15 +51,18 @@ async fn list(
     responses((status = 201, description = "The admin token and its token.", body = IssuedToken<AdminTokenView>))
 )]
 async fn create(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Query(Nothing): Query<Nothing>,
     Json(body): Json<NameBody>,
 ) -> Result<Response, Failure> {
-    let (created, token) = state.app.create_admin_token(body.name).await?;
-    let location = format!("/admin/v1/admin-tokens/{}", created.value.id);
-    let view = IssuedToken::of(AdminTokenView::from(created.value), token);
-    Ok(Answer::created(&location, &view)?.revision(created.revision).done())
+    let mutation = state.app.create_admin_token(operator.actor(), body.name).await?;
+    let answer = |(admin_token, token): (AdminToken, IssuedSecret), revision| {
+        let location = format!("/admin/v1/admin-tokens/{}", admin_token.id);
+        let view = IssuedToken::of(AdminTokenView::from(admin_token), token);
+        Ok(Answer::created(&location, &view)?.revision(revision))
+    };
+    finish(&state, operator.keyed(), mutation, answer).await
 }
 
 /// Revoke an admin token.
@@ -71,11 +77,11 @@ async fn create(
     responses((status = 200, description = "The admin token as it is now.", body = AdminTokenView))
 )]
 async fn revoke(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Id(id): Id<AdminTokenId>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
-    let revoked = state.app.revoke_admin_token(id).await?;
+    let revoked = state.app.revoke_admin_token(operator.actor(), id).await?.commit().await?;
     Ok(Answer::ok(&AdminTokenView::from(revoked.value))?.revision(revoked.revision).done())
 }

@@ -2,6 +2,7 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
+use claviger_app::Applied;
 use claviger_domain::definition::Definition;
 use claviger_domain::key::ApiName;
 use claviger_domain::limits;
@@ -70,7 +71,7 @@ async fn show(
     responses((status = 200, description = "What was changed, or would be.", body = AppliedView))
 )]
 async fn apply(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Id(name): Id<ApiName>,
     Query(query): Query<ApplyQuery>,
@@ -84,16 +85,12 @@ async fn apply(
         let message = format!("the definition is of {}, the path of {name}", definition.name());
         return Err(Failure::invalid_field("name", &message));
     }
-    let applied = state.app.apply_definition(definition, query.dry_run.unwrap_or(false)).await?;
-    let view = AppliedView {
-        name,
-        created: applied.created,
-        differences: applied.differences,
-        applied: applied.revision.is_some(),
-        revision: applied.revision,
-    };
-    let answer = Answer::ok(&view)?;
-    Ok(match applied.revision {
+    let mutation = state.app.apply_definition(operator.actor(), definition, query.dry_run.unwrap_or(false)).await?;
+    let done = mutation.commit().await?;
+    let revision = done.value.applied.then_some(done.revision);
+    let Applied { differences, created, applied } = done.value;
+    let answer = Answer::ok(&AppliedView { name, created, differences, applied, revision })?;
+    Ok(match revision {
         Some(revision) => answer.revision(revision),
         None => answer,
     }

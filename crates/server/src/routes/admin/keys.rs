@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use claviger_app::{Actor, CreateKey, KeyPlace, KeyRow, Mutated, UpdateKey};
+use claviger_app::{CreateKey, Issued, KeyPlace, KeyRow, Mutation, UpdateKey};
 use claviger_domain::id::KeyId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -11,6 +11,7 @@ use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
 use crate::extract::{Id, Operator};
+use crate::idempotency::finish;
 use crate::json::{Json, OptionalJson};
 use crate::precondition::IfMatch;
 use crate::query::{Nothing, Query};
@@ -46,11 +47,11 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
     ))
 )]
 async fn list(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Query(AdminKeyList(list)): Query<AdminKeyList>,
 ) -> Result<Response, Failure> {
-    let page = state.app.list_keys(&Actor::Operator, list.filter.clone(), list.page).await?;
+    let page = state.app.list_keys(operator.actor(), list.filter.clone(), list.page).await?;
     let now = state.app.now();
     let next = page.rows.last().filter(|_| page.more).map(|row| row.key.id.to_string());
     let next_page = next.as_deref().map(|cursor| list.next_page(PATH, cursor));
@@ -70,17 +71,20 @@ async fn list(
     responses((status = 201, description = "The key and its secret.", body = IssuedAdminKey))
 )]
 async fn create(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Query(Nothing): Query<Nothing>,
     Json(body): Json<AdminCreateKeyBody>,
 ) -> Result<Response, Failure> {
     let (place, input): (KeyPlace, CreateKey) = body.try_into()?;
-    let issued = state.app.create_key(&Actor::Operator, place, input).await?;
-    let location = format!("{PATH}/{}", issued.row.key.id);
-    let (etag, revision) = (issued.row.revision, issued.revision);
-    let key = IssuedAdminKey::of(issued, state.app.now());
-    Ok(Answer::created(&location, &key)?.etag(etag)?.revision(revision).done())
+    let mutation = state.app.create_key(operator.actor(), place, input).await?;
+    let answer = |issued: Issued, revision| {
+        let location = format!("{PATH}/{}", issued.row.key.id);
+        let etag = issued.row.revision;
+        let key = IssuedAdminKey::of(issued, state.app.now());
+        Ok(Answer::created(&location, &key)?.etag(etag)?.revision(revision))
+    };
+    finish(&state, operator.keyed(), mutation, answer).await
 }
 
 /// Show a key.
@@ -93,12 +97,12 @@ async fn create(
     responses((status = 200, description = "The key.", body = AdminKeyView))
 )]
 async fn show(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
-    let row = state.app.find_key(&Actor::Operator, id).await?;
+    let row = state.app.find_key(operator.actor(), id).await?;
     Ok(Answer::ok(&AdminKeyView::of(&row, state.app.now()))?.etag(row.revision)?.done())
 }
 
@@ -113,7 +117,7 @@ async fn show(
     responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
 )]
 async fn update(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(Nothing): Query<Nothing>,
@@ -121,8 +125,8 @@ async fn update(
     Json(body): Json<UpdateKeyBody>,
 ) -> Result<Response, Failure> {
     let (app, input) = (&state.app, UpdateKey::from(body));
-    let mutation = |revision| app.update_key(&Actor::Operator, id, input.clone(), revision);
-    mutated(&state, &if_match.attempt(mutation).await?)
+    let mutation = |revision| app.update_key(operator.actor(), id, input.clone(), revision);
+    mutated(&state, &operator, if_match.attempt(mutation).await?).await
 }
 
 /// Revoke a key.
@@ -137,15 +141,15 @@ async fn update(
     responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
 )]
 async fn revoke(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(query): Query<RevokeQuery>,
     if_match: IfMatch,
 ) -> Result<Response, Failure> {
     let (app, reason) = (&state.app, query.reason);
-    let mutation = |revision| app.revoke_key(&Actor::Operator, id, reason.clone(), revision);
-    mutated(&state, &if_match.attempt(mutation).await?)
+    let mutation = |revision| app.revoke_key(operator.actor(), id, reason.clone(), revision);
+    mutated(&state, &operator, if_match.attempt(mutation).await?).await
 }
 
 /// Rotate a key.
@@ -161,7 +165,7 @@ async fn revoke(
     responses((status = 200, description = "The key and its new secret.", body = IssuedAdminKey))
 )]
 async fn rotate(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(Nothing): Query<Nothing>,
@@ -169,11 +173,13 @@ async fn rotate(
     OptionalJson(body): OptionalJson<RotateKeyBody>,
 ) -> Result<Response, Failure> {
     let app = &state.app;
-    let mutation = |revision| app.rotate_key(&Actor::Operator, id, body.overlap_seconds, revision);
-    let issued = if_match.attempt(mutation).await?;
-    let (etag, revision) = (issued.row.revision, issued.revision);
-    let key = IssuedAdminKey::of(issued, app.now());
-    Ok(Answer::ok(&key)?.etag(etag)?.revision(revision).done())
+    let mutation = |revision| app.rotate_key(operator.actor(), id, body.overlap_seconds, revision);
+    let mutation = if_match.attempt(mutation).await?;
+    let answer = |issued: Issued, revision| {
+        let etag = issued.row.revision;
+        Ok(Answer::ok(&IssuedAdminKey::of(issued, app.now()))?.etag(etag)?.revision(revision))
+    };
+    finish(&state, operator.keyed(), mutation, answer).await
 }
 
 /// Disable a key.
@@ -186,14 +192,14 @@ async fn rotate(
     responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
 )]
 async fn disable(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(Nothing): Query<Nothing>,
     if_match: IfMatch,
 ) -> Result<Response, Failure> {
-    let mutation = |revision| state.app.disable_key(&Actor::Operator, id, revision);
-    mutated(&state, &if_match.attempt(mutation).await?)
+    let mutation = |revision| state.app.disable_key(operator.actor(), id, revision);
+    mutated(&state, &operator, if_match.attempt(mutation).await?).await
 }
 
 /// Enable a disabled key.
@@ -206,17 +212,20 @@ async fn disable(
     responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
 )]
 async fn enable(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(Nothing): Query<Nothing>,
     if_match: IfMatch,
 ) -> Result<Response, Failure> {
-    let mutation = |revision| state.app.enable_key(&Actor::Operator, id, revision);
-    mutated(&state, &if_match.attempt(mutation).await?)
+    let mutation = |revision| state.app.enable_key(operator.actor(), id, revision);
+    mutated(&state, &operator, if_match.attempt(mutation).await?).await
 }
 
-fn mutated(state: &ServerState, mutated: &Mutated<KeyRow>) -> Result<Response, Failure> {
-    let view = AdminKeyView::of(&mutated.value, state.app.now());
-    Ok(Answer::ok(&view)?.etag(mutated.value.revision)?.revision(mutated.revision).done())
+async fn mutated(state: &ServerState, operator: &Operator, mutation: Mutation<KeyRow>) -> Result<Response, Failure> {
+    let answer = |row: KeyRow, revision| {
+        let view = AdminKeyView::of(&row, state.app.now());
+        Ok(Answer::ok(&view)?.etag(row.revision)?.revision(revision))
+    };
+    finish(state, operator.keyed(), mutation, answer).await
 }

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use claviger_domain::id::OrganizationId;
+use claviger_domain::organization::Organization;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -10,6 +11,7 @@ use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
 use crate::extract::{Id, Operator};
+use crate::idempotency::finish;
 use crate::json::Json;
 use crate::query::{Nothing, Query};
 use crate::requests::{NameBody, OrganizationList, PageParameters, UpdateOrganizationBody};
@@ -57,15 +59,17 @@ async fn list(
     responses((status = 201, description = "The organization.", body = OrganizationView))
 )]
 async fn create(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Query(Nothing): Query<Nothing>,
     Json(body): Json<NameBody>,
 ) -> Result<Response, Failure> {
-    let created = state.app.create_organization(body.name).await?;
-    let location = format!("{PATH}/{}", created.value.id);
-    let view = OrganizationView::from(created.value);
-    Ok(Answer::created(&location, &view)?.revision(created.revision).done())
+    let mutation = state.app.create_organization(operator.actor(), body.name).await?;
+    let answer = |organization: Organization, revision| {
+        let location = format!("{PATH}/{}", organization.id);
+        Ok(Answer::created(&location, &OrganizationView::from(organization))?.revision(revision))
+    };
+    finish(&state, operator.keyed(), mutation, answer).await
 }
 
 /// Show an organization.
@@ -100,12 +104,13 @@ async fn show(
     responses((status = 200, description = "The organization as it is now.", body = OrganizationView))
 )]
 async fn update(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Id(id): Id<OrganizationId>,
     Query(Nothing): Query<Nothing>,
     Json(body): Json<UpdateOrganizationBody>,
 ) -> Result<Response, Failure> {
-    let updated = state.app.update_organization(id, body.name, body.status).await?;
+    let mutation = state.app.update_organization(operator.actor(), id, body.name, body.status).await?;
+    let updated = mutation.commit().await?;
     Ok(Answer::ok(&OrganizationView::from(updated.value))?.revision(updated.revision).done())
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use claviger_app::{Actor, UsageQuery};
+use claviger_app::UsageQuery;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -28,10 +28,10 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
     responses((status = 200, description = "The usage.", body = UsageView))
 )]
 async fn usage(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Query(query): Query<UsageQuery>,
 ) -> Result<Response, Failure> {
-    let report = state.app.usage(&Actor::Operator, query).await?;
+    let report = state.app.usage(operator.actor(), query).await?;
     Ok(Answer::ok(&UsageView::of(report, None))?.done())
 }

@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use claviger_domain::change::Verifier;
 use claviger_domain::id::VerifierId;
+use claviger_domain::secret::IssuedSecret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -10,6 +12,7 @@ use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
 use crate::extract::{Id, Operator};
+use crate::idempotency::finish;
 use crate::json::Json;
 use crate::query::{Nothing, Query};
 use crate::requests::NameBody;
@@ -48,15 +51,18 @@ async fn list(
     responses((status = 201, description = "The verifier and its token.", body = IssuedToken<VerifierView>))
 )]
 async fn create(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Query(Nothing): Query<Nothing>,
     Json(body): Json<NameBody>,
 ) -> Result<Response, Failure> {
-    let (created, token) = state.app.create_verifier(body.name).await?;
-    let location = format!("/admin/v1/verifiers/{}", created.value.id);
-    let view = IssuedToken::of(VerifierView::from(created.value), token);
-    Ok(Answer::created(&location, &view)?.revision(created.revision).done())
+    let mutation = state.app.create_verifier(operator.actor(), body.name).await?;
+    let answer = |(verifier, token): (Verifier, IssuedSecret), revision| {
+        let location = format!("/admin/v1/verifiers/{}", verifier.id);
+        let view = IssuedToken::of(VerifierView::from(verifier), token);
+        Ok(Answer::created(&location, &view)?.revision(revision))
+    };
+    finish(&state, operator.keyed(), mutation, answer).await
 }
 
 /// Revoke a verifier.
@@ -71,11 +77,11 @@ async fn create(
     responses((status = 200, description = "The verifier as it is now.", body = VerifierView))
 )]
 async fn revoke(
-    _: Operator,
+    operator: Operator,
     State(state): State<ServerState>,
     Id(id): Id<VerifierId>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
-    let revoked = state.app.revoke_verifier(id).await?;
+    let revoked = state.app.revoke_verifier(operator.actor(), id).await?.commit().await?;
     Ok(Answer::ok(&VerifierView::from(revoked.value))?.revision(revoked.revision).done())
 }

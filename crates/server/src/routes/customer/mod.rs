@@ -8,7 +8,7 @@ mod api_keys;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use claviger_domain::path::CanonicalPath;
 use http::Uri;
@@ -20,7 +20,7 @@ use crate::ServerState;
 use crate::answer::no_store;
 use crate::error::{Failure, in_form};
 use crate::extract::{ApiContext, Caller};
-use crate::trace;
+use crate::{idempotency, trace};
 
 /// The routes below a base path.
 pub(crate) fn router() -> OpenApiRouter<ServerState> {
@@ -42,6 +42,7 @@ impl Customer {
         let router = router
             .fallback(no_route)
             .method_not_allowed_fallback(method_not_allowed)
+            .layer(from_fn_with_state(state.clone(), idempotency::layer))
             .layer(from_fn(trace::note_route))
             .with_state(state.clone());
         Self { state, router, fallback }

@@ -2,12 +2,13 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use claviger_app::KeyPlace;
+use claviger_app::{Issued, KeyPlace};
 
 use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
 use crate::extract::Caller;
+use crate::idempotency::finish;
 use crate::json::Json;
 use crate::query::{Nothing, Query};
 use crate::requests::CreateKeyBody;
@@ -31,9 +32,12 @@ pub(crate) async fn create(
     Query(Nothing): Query<Nothing>,
     Json(body): Json<CreateKeyBody>,
 ) -> Result<Response, Failure> {
-    let issued = state.app.create_key(&caller.actor(), KeyPlace::default(), body.try_into()?).await?;
-    let location = caller.path(&format!("/api-keys/{}", issued.row.key.id));
-    let (etag, revision) = (issued.row.revision, issued.revision);
-    let key = IssuedKey::of(issued, state.app.now());
-    Ok(Answer::created(&location, &caller.in_form(key))?.etag(etag)?.revision(revision).done())
+    let mutation = state.app.create_key(&caller.actor(), KeyPlace::default(), body.try_into()?).await?;
+    let answer = |issued: Issued, revision| {
+        let location = caller.path(&format!("/api-keys/{}", issued.row.key.id));
+        let etag = issued.row.revision;
+        let key = IssuedKey::of(issued, state.app.now());
+        Ok(Answer::created(&location, &caller.in_form(key))?.etag(etag)?.revision(revision))
+    };
+    finish(&state, caller.keyed(), mutation, answer).await
 }

@@ -31,6 +31,6 @@ pub(crate) async fn disable(
     if_match: IfMatch,
 ) -> Result<Response, Failure> {
     let actor = caller.actor();
-    let key = if_match.attempt(|revision| state.app.disable_key(&actor, id, revision)).await?;
-    mutated(&caller, &key, state.app.now())
+    let mutation = if_match.attempt(|revision| state.app.disable_key(&actor, id, revision)).await?;
+    mutated(&state, &caller, mutation).await
 }

@@ -10,8 +10,7 @@ mod show;
 mod update;
 
 use axum::response::Response;
-use claviger_app::{KeyRow, Mutated};
-use claviger_domain::time::Timestamp;
+use claviger_app::{KeyRow, Mutation};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -19,6 +18,7 @@ use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
 use crate::extract::Caller;
+use crate::idempotency::finish;
 use crate::views::KeyView;
 
 pub(crate) fn router() -> OpenApiRouter<ServerState> {
@@ -31,7 +31,10 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
 }
 
 /// The answer to a mutation of a key: the key as it is now.
-fn mutated(caller: &Caller, mutated: &Mutated<KeyRow>, now: Timestamp) -> Result<Response, Failure> {
-    let view = KeyView::of(&mutated.value, now);
-    Ok(Answer::ok(&caller.in_form(view))?.etag(mutated.value.revision)?.revision(mutated.revision).done())
+async fn mutated(state: &ServerState, caller: &Caller, mutation: Mutation<KeyRow>) -> Result<Response, Failure> {
+    let answer = |row: KeyRow, revision| {
+        let view = KeyView::of(&row, state.app.now());
+        Ok(Answer::ok(&caller.in_form(view))?.etag(row.revision)?.revision(revision))
+    };
+    finish(state, caller.keyed(), mutation, answer).await
 }

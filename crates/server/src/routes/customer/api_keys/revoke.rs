@@ -33,7 +33,8 @@ pub(crate) async fn revoke(
     if_match: IfMatch,
 ) -> Result<Response, Failure> {
     let (actor, reason) = (caller.actor(), query.reason);
-    let key = if_match.attempt(|revision| state.app.revoke_key(&actor, id, reason.clone(), revision)).await?;
+    let mutation = if_match.attempt(|revision| state.app.revoke_key(&actor, id, reason.clone(), revision)).await?;
+    let key = mutation.commit().await?;
     let body = Revoked { success: caller.wants_envelope().then_some(true), message: "API key revoked successfully" };
     Ok(Answer::ok(&body)?.revision(key.revision).done())
 }

@@ -2,12 +2,14 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use claviger_app::Issued;
 use claviger_domain::id::KeyId;
 
 use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
 use crate::extract::{Caller, Id};
+use crate::idempotency::finish;
 use crate::json::OptionalJson;
 use crate::precondition::IfMatch;
 use crate::query::{Nothing, Query};
@@ -36,8 +38,11 @@ pub(crate) async fn rotate(
     OptionalJson(body): OptionalJson<RotateKeyBody>,
 ) -> Result<Response, Failure> {
     let (actor, overlap) = (caller.actor(), body.overlap_seconds);
-    let issued = if_match.attempt(|revision| state.app.rotate_key(&actor, id, overlap, revision)).await?;
-    let (etag, revision) = (issued.row.revision, issued.revision);
-    let key = IssuedKey::of(issued, state.app.now());
-    Ok(Answer::ok(&caller.in_form(key))?.etag(etag)?.revision(revision).done())
+    let mutation = if_match.attempt(|revision| state.app.rotate_key(&actor, id, overlap, revision)).await?;
+    let answer = |issued: Issued, revision| {
+        let etag = issued.row.revision;
+        let key = IssuedKey::of(issued, state.app.now());
+        Ok(Answer::ok(&caller.in_form(key))?.etag(etag)?.revision(revision))
+    };
+    finish(&state, caller.keyed(), mutation, answer).await
 }

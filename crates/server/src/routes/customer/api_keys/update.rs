@@ -37,6 +37,6 @@ pub(crate) async fn update(
 ) -> Result<Response, Failure> {
     let input = UpdateKey::from(body);
     let actor = caller.actor();
-    let key = if_match.attempt(|revision| state.app.update_key(&actor, id, input.clone(), revision)).await?;
-    mutated(&caller, &key, state.app.now())
+    let mutation = if_match.attempt(|revision| state.app.update_key(&actor, id, input.clone(), revision)).await?;
+    mutated(&state, &caller, mutation).await
 }

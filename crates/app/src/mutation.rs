@@ -1,0 +1,113 @@
+//! Mutations: begun, done, and made durable together with the answer to whoever asked.
+
+use claviger_domain::change::{Change, Revision};
+use claviger_domain::time::Timestamp;
+use claviger_store::idempotency;
+
+use crate::actor::Deed;
+use crate::writer::Turn;
+use crate::{Actor, App, AppError};
+
+/// A mutation that is done and not durable. Nothing of it is kept, and no engine hears of it, unless it is committed.
+///
+/// Between the two the answer can be written, so that it is kept in the same transaction where the request may be
+/// repeated.
+#[must_use = "nothing is kept until it is committed"]
+pub struct Mutation<T> {
+    value: T,
+    revision: Revision,
+    commit: Commit,
+}
+
+/// What is left of a mutation when its value was taken.
+#[must_use = "nothing is kept until it is committed"]
+pub struct Commit {
+    turn: Turn,
+    actor: Actor,
+    now: Timestamp,
+}
+
+/// What a mutation left, and the revision at which every engine knows of it.
+#[derive(Clone, Debug)]
+pub struct Mutated<T> {
+    /// The thing as it is now.
+    pub value: T,
+    /// The revision.
+    pub revision: Revision,
+}
+
+impl<T> Mutation<T> {
+    /// Makes it durable and returns when the engine has taken it in.
+    pub async fn commit(self) -> Result<Mutated<T>, AppError> {
+        self.commit.finish(None).await?;
+        Ok(Mutated { value: self.value, revision: self.revision })
+    }
+
+    /// The value and its revision, to answer with, and the commit without which neither is true.
+    pub fn into_parts(self) -> (T, Revision, Commit) {
+        (self.value, self.revision, self.commit)
+    }
+}
+
+impl Commit {
+    /// Makes the mutation durable, with the encrypted answer if the request may be repeated, and returns when the engine
+    /// has taken it in.
+    pub async fn finish(mut self, answer: Option<Vec<u8>>) -> Result<(), AppError> {
+        if let (Some(attempt), Some(answer)) = (self.actor.attempt(), answer) {
+            idempotency::put(&mut self.turn, attempt, self.now, answer).await?;
+        }
+        self.turn.finish().await
+    }
+}
+
+/// A mutation under way: the open transaction, who does it and when.
+pub(crate) struct Work {
+    pub(crate) tx: Turn,
+    pub(crate) now: Timestamp,
+    actor: Actor,
+}
+
+impl App {
+    /// Waits for a turn to write. A request that was answered before is not done again.
+    pub(crate) async fn begin(&self, actor: &Actor) -> Result<Work, AppError> {
+        let mut tx = self.writer.turn().await?;
+        if let Some(attempt) = actor.attempt()
+            && let Some(kept) = idempotency::find(tx.connection(), attempt).await?
+        {
+            // The answer may be of a moment ago, and must be durable before it is given again.
+            tx.finish().await?;
+            return Err(if kept.fingerprint == attempt.fingerprint {
+                AppError::AlreadyAnswered { answer: kept.answer }
+            } else {
+                AppError::IdempotencyKeyReused
+            });
+        }
+        Ok(Work { tx, now: self.now(), actor: actor.clone() })
+    }
+}
+
+impl Work {
+    /// Tells followers and the audit log.
+    pub(crate) fn tell(&mut self, change: Change, deed: Deed) {
+        self.tx.publish(change);
+        self.record(deed);
+    }
+
+    /// Tells the audit log.
+    pub(crate) fn record(&mut self, deed: Deed) {
+        let event = self.actor.event(self.now, deed);
+        self.tx.record(event);
+    }
+
+    /// The mutation that was done, with what it led to.
+    pub(crate) fn done<T>(self, value: T) -> Mutation<T> {
+        let revision = self.tx.revision();
+        self.at(value, revision)
+    }
+
+    /// The mutation that found nothing to change: what it shows is of this revision. It is committed all the same,
+    /// for what made it so must have reached the engine, which the call that changed it may have failed to see to.
+    pub(crate) fn at<T>(self, value: T, revision: Revision) -> Mutation<T> {
+        Mutation { value, revision, commit: Commit { turn: self.tx, actor: self.actor, now: self.now } }
+    }
+}

@@ -1,0 +1,147 @@
+//! The table of audit events: appended to by [`crate::Tx::commit`] only, and never altered.
+
+use claviger_domain::audit::{AuditEvent, Author, FIRST_PREVIOUS_HASH, chain_hash};
+use claviger_domain::id::OrganizationId;
+use claviger_domain::time::Timestamp;
+
+use crate::dialect::on_either;
+use crate::row::from_json;
+use crate::{Connection, Page, PageRequest, StoreError, rows};
+
+const TABLE: &str = "audit";
+
+/// The end of the chain: number and hash of the last event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// Number of the last event; zero before the first.
+    pub number: i64,
+    /// Its hash.
+    pub hash: [u8; 32],
+}
+
+/// An event as it stands in the table, checked or not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditRow {
+    /// Its number.
+    pub number: i64,
+    /// The text that was hashed.
+    pub body: String,
+    /// The hash.
+    pub hash: Vec<u8>,
+    /// Whether the columns that it is found by agree with the text.
+    pub columns_agree: bool,
+}
+
+/// Which events to list. What is `None` does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Of this organization's things.
+    pub organization: Option<OrganizationId>,
+    /// Done by this actor.
+    pub actor: Option<Author>,
+    /// Done to this target.
+    pub target: Option<String>,
+    /// At this instant or later.
+    pub since: Option<Timestamp>,
+    /// Before this instant.
+    pub until: Option<Timestamp>,
+}
+
+/// Appends events in order, numbering and chaining them.
+pub(crate) async fn append(connection: &mut Connection, events: Vec<AuditEvent>) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut head = find_head(connection).await?;
+    let mut values = Vec::with_capacity(events.len());
+    for mut event in events {
+        event.number = head.number + 1;
+        let body = event.to_body();
+        head = Head { number: event.number, hash: chain_hash(&head.hash, &body) };
+        values.push(vec![
+            event.number.into(),
+            event.at.as_micros().into(),
+            event.actor.to_string().into(),
+            event.action.as_str().into(),
+            event.target.into(),
+            rows::Value::Bytes(event.organization.map(|id| id.to_bytes().to_vec())),
+            body.into(),
+            head.hash.to_vec().into(),
+        ]);
+    }
+    let columns = "INSERT INTO audit (number, at, actor, action, target, organization, body, hash)";
+    rows::insert(connection, columns, "", values).await?;
+    Ok(())
+}
+
+/// The end of the chain.
+pub async fn find_head(connection: &mut Connection) -> Result<Head, StoreError> {
+    let last: Option<(i64, Vec<u8>)> = on_either!(
+        connection,
+        sqlx::query_as("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1"),
+        fetch_optional
+    )?;
+    let Some((number, hash)) = last else { return Ok(Head { number: 0, hash: FIRST_PREVIOUS_HASH }) };
+    let hash =
+        hash.try_into().map_err(|_| StoreError::Row { table: TABLE, reason: "a hash of another length".to_owned() })?;
+    Ok(Head { number, hash })
+}
+
+/// A page of events, newest first.
+pub async fn list(
+    connection: &mut Connection,
+    filter: &AuditFilter,
+    page: PageRequest<i64>,
+) -> Result<Page<AuditEvent>, StoreError> {
+    let bodies: Vec<String> = on_either!(
+        connection,
+        sqlx::query_scalar(
+            "SELECT body FROM audit
+             WHERE ($1 IS NULL OR organization = $1)
+               AND (CAST($2 AS TEXT) IS NULL OR actor = $2)
+               AND (CAST($3 AS TEXT) IS NULL OR target = $3)
+               AND (CAST($4 AS BIGINT) IS NULL OR at >= $4)
+               AND (CAST($5 AS BIGINT) IS NULL OR at < $5)
+               AND (CAST($6 AS BIGINT) IS NULL OR number < $6)
+             ORDER BY number DESC LIMIT $7",
+        )
+        .bind(filter.organization.map(|id| id.to_bytes().to_vec()))
+        .bind(filter.actor.map(|actor| actor.to_string()))
+        .bind(filter.target.as_deref())
+        .bind(filter.since.map(Timestamp::as_micros))
+        .bind(filter.until.map(Timestamp::as_micros))
+        .bind(page.after)
+        .bind(i64::from(page.limit) + 1),
+        fetch_all
+    )?;
+    let events = bodies.iter().map(|body| from_json(TABLE, body)).collect::<Result<_, _>>()?;
+    Ok(Page::of(events, page.limit))
+}
+
+type Columns = (i64, i64, String, String, String, Option<Vec<u8>>, String, Vec<u8>);
+
+/// Events past a number, oldest first, at most `limit` of them, as they stand.
+pub async fn list_rows(connection: &mut Connection, past: i64, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+    let rows: Vec<Columns> = on_either!(
+        connection,
+        sqlx::query_as(
+            "SELECT number, at, actor, action, target, organization, body, hash FROM audit
+             WHERE number > $1 ORDER BY number LIMIT $2"
+        )
+        .bind(past)
+        .bind(i64::from(limit)),
+        fetch_all
+    )?;
+    let row = |(number, at, actor, action, target, organization, body, hash): Columns| {
+        let columns_agree = from_json::<AuditEvent>(TABLE, &body).is_ok_and(|event| {
+            event.number == number
+                && event.at.as_micros() == at
+                && event.actor.to_string() == actor
+                && event.action.as_str() == action
+                && event.target == target
+                && event.organization.map(|id| id.to_bytes().to_vec()) == organization
+        });
+        AuditRow { number, body, hash, columns_agree }
+    };
+    Ok(rows.into_iter().map(row).collect())
+}

@@ -1,0 +1,187 @@
+//! Cases about transactions that several mutations share, and what is written with them.
+
+use claviger_domain::audit::{Action, AuditEvent, Author, FIRST_PREVIOUS_HASH, Source, chain_hash};
+use claviger_domain::change::{Change, Revision};
+use claviger_domain::id::{KeyId, OrganizationId};
+use claviger_domain::key::{Creator, Environment, Key, Kind};
+use claviger_store::audit::AuditFilter;
+use claviger_store::idempotency::{Attempt, KeptAnswer};
+use claviger_store::{PageRequest, Store, Tx, audit, feed, idempotency, keys, organizations};
+
+use crate::cases::{NOW, create_keys, key, later, organization, put_place};
+
+fn event(target: &str, organization: Option<u128>) -> AuditEvent {
+    AuditEvent {
+        number: 0,
+        at: NOW,
+        actor: Author::Operator,
+        source: Source::Socket,
+        action: Action::OrganizationCreated,
+        target: target.to_owned(),
+        organization: organization.map(OrganizationId::from_u128),
+        before: None,
+        after: None,
+        revision: Revision(0),
+    }
+}
+
+async fn put(tx: &mut Tx, number: u128) {
+    organizations::put(tx, &organization(number)).await.unwrap();
+    tx.publish(Change::Organization(organization(number)));
+    tx.record(event(&format!("org {number}"), Some(number)));
+}
+
+pub(crate) async fn members_stand_and_fall_alone(store: Store) {
+    let mut tx = store.begin().await.unwrap();
+    put(&mut tx, 1).await;
+    tx.keep().unwrap();
+    tx.open_member().await.unwrap();
+    assert_eq!((tx.revision_before(), tx.revision()), (Revision(1), Revision(2)));
+    put(&mut tx, 2).await;
+    tx.discard().await.unwrap();
+    tx.open_member().await.unwrap();
+    // This one only looks, and sees what was kept.
+    assert!(organizations::find(tx.connection(), OrganizationId::from_u128(1)).await.unwrap().is_some());
+    assert!(organizations::find(tx.connection(), OrganizationId::from_u128(2)).await.unwrap().is_none());
+    tx.keep().unwrap();
+    tx.open_member().await.unwrap();
+    put(&mut tx, 3).await;
+    let committed = tx.commit(NOW).await.unwrap();
+    let expected = [(1, 1), (2, 3)].map(|(revision, number)| feed::Transaction {
+        revision: Revision(revision),
+        changes: vec![Change::Organization(organization(number))],
+    });
+    assert_eq!(committed, expected);
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(feed::find_revision(&mut reader).await.unwrap(), Revision(2));
+    assert_eq!(feed::list_transactions(&mut reader, Revision(0), 10).await.unwrap(), expected);
+    let filter = AuditFilter::default();
+    let page = audit::list(&mut reader, &filter, PageRequest { after: None, limit: 10 }).await.unwrap();
+    let told: Vec<_> = page.rows.iter().map(|event| (event.number, &*event.target, event.revision.0)).collect();
+    assert_eq!(told, [(2, "org 3", 2), (1, "org 1", 1)]);
+}
+
+pub(crate) async fn a_shared_transaction_that_ends_early_leaves_nothing(store: Store) {
+    let mut tx = store.begin().await.unwrap();
+    put(&mut tx, 1).await;
+    tx.keep().unwrap();
+    tx.open_member().await.unwrap();
+    drop(tx);
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(feed::find_revision(&mut reader).await.unwrap(), Revision(0));
+    assert_eq!(audit::find_head(&mut reader).await.unwrap().number, 0);
+    assert!(organizations::find(&mut reader, OrganizationId::from_u128(1)).await.unwrap().is_none());
+}
+
+pub(crate) async fn audit_events_are_chained_found_and_never_altered(store: Store) {
+    for number in 1..=3 {
+        let mut tx = store.begin().await.unwrap();
+        put(&mut tx, number).await;
+        tx.record(event("beside", None));
+        tx.commit(later(number as i64)).await.unwrap();
+    }
+    let mut reader = store.read().await.unwrap();
+    let rows = audit::list_rows(&mut reader, 0, 100).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    let mut previous = FIRST_PREVIOUS_HASH;
+    for row in &rows {
+        previous = chain_hash(&previous, &row.body);
+        assert!(row.hash == previous && row.columns_agree, "{row:?}");
+    }
+    let head = audit::find_head(&mut reader).await.unwrap();
+    assert_eq!((head.number, head.hash), (6, previous));
+    assert_eq!(audit::list_rows(&mut reader, 4, 1).await.unwrap(), rows[4..5]);
+    let count = async |reader: &mut _, filter: AuditFilter| {
+        let page = audit::list(reader, &filter, PageRequest { after: None, limit: 10 }).await.unwrap();
+        page.rows.len()
+    };
+    let of = |number| AuditFilter { organization: Some(OrganizationId::from_u128(number)), ..AuditFilter::default() };
+    assert_eq!(count(&mut reader, of(2)).await, 1);
+    let by = |actor| AuditFilter { actor: Some(actor), ..AuditFilter::default() };
+    assert_eq!(count(&mut reader, by(Author::Operator)).await, 6);
+    assert_eq!(count(&mut reader, by(Author::System)).await, 0);
+    let to = AuditFilter { target: Some("beside".to_owned()), ..AuditFilter::default() };
+    assert_eq!(count(&mut reader, to).await, 3);
+    let after = AuditFilter { since: Some(later(1)), ..AuditFilter::default() };
+    assert_eq!(count(&mut reader, after).await, 0);
+    let before = AuditFilter { until: Some(later(1)), ..AuditFilter::default() };
+    assert_eq!(count(&mut reader, before).await, 6);
+    let first = PageRequest { after: Some(3), limit: 1 };
+    let page = audit::list(&mut reader, &AuditFilter::default(), first).await.unwrap();
+    assert_eq!((page.rows[0].number, page.more), (2, true));
+}
+
+pub(crate) async fn answers_are_kept_for_their_caller_and_forgotten(store: Store) {
+    let attempt = |caller: &str, key, fingerprint| Attempt {
+        caller: caller.to_owned(),
+        key_digest: [key; 32],
+        fingerprint: [fingerprint; 32],
+    };
+    let mine = attempt("key_1", 1, 7);
+    let mut tx = store.begin().await.unwrap();
+    idempotency::put(&mut tx, &mine, NOW, b"sealed".to_vec()).await.unwrap();
+    // Nothing for followers: no revision.
+    assert_eq!(tx.commit(NOW).await.unwrap(), []);
+    let mut reader = store.read().await.unwrap();
+    let kept = KeptAnswer { fingerprint: vec![7; 32], answer: b"sealed".to_vec() };
+    assert_eq!(idempotency::find(&mut reader, &mine).await.unwrap(), Some(kept.clone()));
+    assert_eq!(idempotency::find(&mut reader, &attempt("key_1", 1, 8)).await.unwrap(), Some(kept));
+    assert_eq!(idempotency::find(&mut reader, &attempt("key_2", 1, 7)).await.unwrap(), None);
+    assert_eq!(idempotency::find(&mut reader, &attempt("key_1", 2, 7)).await.unwrap(), None);
+    drop(reader);
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(idempotency::delete_before(&mut tx, NOW, 10).await.unwrap(), 0);
+    assert_eq!(idempotency::delete_before(&mut tx, later(1), 10).await.unwrap(), 1);
+    assert_eq!(idempotency::find(tx.connection(), &mine).await.unwrap(), None);
+}
+
+pub(crate) async fn old_test_keys_that_were_made_with_a_key_are_found(store: Store) {
+    put_place(&store).await;
+    let made_with =
+        |number, environment| Key { environment, created_by: Creator::Key(KeyId::from_u128(1)), ..key(number) };
+    let test = Environment::Test;
+    let child = Key {
+        parent_id: Some(KeyId::from_u128(4)),
+        kind: Kind::Ephemeral,
+        created_at: later(50),
+        ..made_with(5, test)
+    };
+    let planted = [
+        Key { environment: test, ..key(1) },
+        made_with(2, Environment::Live),
+        made_with(3, test),
+        made_with(4, test),
+        child,
+        Key { created_at: later(50), ..made_with(6, test) },
+    ];
+    create_keys(&store, &planted).await;
+    let mut reader = store.read().await.unwrap();
+    let mut ids = async |before, limit| {
+        let old = keys::list_old_test(&mut reader, before, limit).await.unwrap();
+        let mut ids: Vec<u128> = old.iter().map(|key| key.id.as_u128()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    // The operator's own stays, and a parent waits for its child.
+    assert_eq!(ids(later(10), 10).await, [3]);
+    assert_eq!(ids(later(60), 10).await, [3, 5, 6]);
+    assert_eq!(ids(later(60), 1).await, [3]);
+    assert_eq!(ids(NOW, 10).await, Vec::<u128>::new());
+}
+
+pub(crate) async fn many_keys_are_written_at_once(store: Store) {
+    put_place(&store).await;
+    let many: Vec<Key> = (1..=1300).map(key).collect();
+    create_keys(&store, &many).await;
+    let mut reader = store.read().await.unwrap();
+    let api = "tork".parse().unwrap();
+    assert_eq!(keys::count_live(&mut reader, OrganizationId::from_u128(1), &api, NOW).await.unwrap(), 1300);
+    for number in [1, 513, 1300] {
+        assert_eq!(keys::find(&mut reader, KeyId::from_u128(number)).await.unwrap().unwrap().key, key(number));
+    }
+}
+
+pub(crate) async fn a_database_keeps_its_identity(store: Store) {
+    assert_eq!(store.identify([1; 16]).await.unwrap(), [1; 16]);
+    assert_eq!(store.identify([2; 16]).await.unwrap(), [1; 16]);
+}
