@@ -18,6 +18,7 @@
 //! 3. A row in the access table (`tests/access/`), or the test fails.
 
 mod answer;
+mod detach;
 mod error;
 mod extract;
 mod idempotency;

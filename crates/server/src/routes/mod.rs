@@ -7,7 +7,7 @@ mod verify;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::get;
 use tower::ServiceExt as _;
@@ -16,7 +16,7 @@ use utoipa::openapi::OpenApi;
 use crate::ServerState;
 use crate::answer::no_store;
 use crate::error::Failure;
-use crate::{idempotency, trace};
+use crate::{detach, idempotency, trace};
 
 /// The public listener's router.
 pub(crate) fn public(state: ServerState, fallback: Option<Router>) -> Router {
@@ -37,6 +37,7 @@ pub(crate) fn internal(state: ServerState) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(state.clone(), idempotency::layer))
+        .layer(from_fn(detach::layer))
         .layer(map_response(no_store))
         .layer(from_fn_with_state(state.clone(), trace::log))
         .with_state(state)

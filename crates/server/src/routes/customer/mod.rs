@@ -20,7 +20,7 @@ use crate::ServerState;
 use crate::answer::no_store;
 use crate::error::{Failure, in_form};
 use crate::extract::{ApiContext, Caller};
-use crate::{idempotency, trace};
+use crate::{detach, idempotency, trace};
 
 /// The routes below a base path.
 pub(crate) fn router() -> OpenApiRouter<ServerState> {
@@ -43,6 +43,7 @@ impl Customer {
             .fallback(no_route)
             .method_not_allowed_fallback(method_not_allowed)
             .layer(from_fn_with_state(state.clone(), idempotency::layer))
+            .layer(from_fn(detach::layer))
             .layer(from_fn(trace::note_route))
             .with_state(state.clone());
         Self { state, router, fallback }

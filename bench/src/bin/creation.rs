@@ -1,0 +1,252 @@
+//! How fast keys are made, durably, by 64 callers at once, beside the database's own batched insert of the same rows.
+//!
+//! The floor writes what the callers write (a key, its change and its audit event, byte for byte of the same size) in
+//! transactions of 64 keys, each table with one statement of 64 rows, through the same driver and settings. Both are
+//! measured in turn, round by round, on the same database; the medians are compared.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use claviger_app::{Actor, App, CreateKey, Database, KeyPlace};
+use claviger_domain::definition::Definition;
+use claviger_domain::id::OrganizationId;
+use claviger_domain::key::{Environment, Kind, Metadata};
+use claviger_domain::random::SystemEntropy;
+use claviger_domain::restriction::Restrictions;
+use claviger_domain::scope::Scopes;
+use claviger_domain::secret::SecretDigest;
+use claviger_domain::time::SystemClock;
+use claviger_engine::{Engine, EngineOptions};
+use claviger_testkit::Postgres;
+
+const CALLERS: usize = 64;
+const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_millis(1500);
+const KEYS_PER_BATCH: i64 = 64;
+const ORGANIZATIONS: usize = 64;
+const API: &str = include_str!("../../../apis/tork.toml");
+
+fn main() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    println!("{CALLERS} callers, medians of {ROUNDS} rounds of {} ms each, keys a second\n", ROUND.as_millis());
+    println!("{:<12} {:>12} {:>16} {:>8}", "database", "created", "batched insert", "ratio");
+    let folder = tempfile::tempdir_in(".")?;
+    runtime.block_on(compare("SQLite", Database::Sqlite(folder.path().join("claviger.db"))))?;
+    runtime.block_on(compare("PostgreSQL", Database::Postgres(Postgres::shared().create_database())))
+}
+
+async fn compare(name: &str, database: Database) -> Result<()> {
+    let deployment = Deployment::open(&database).await?;
+    // The statements are prepared and the tables have some size.
+    deployment.create_for(ROUND).await?;
+    let (floor, mut next) = (Floor::open(&database).await?, 1);
+    floor.insert_for(&mut next, ROUND).await?;
+    let (mut created, mut inserted) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        created.push(deployment.create_for(ROUND).await?);
+        inserted.push(floor.insert_for(&mut next, ROUND).await?);
+    }
+    let (created, inserted) = (median(created), median(inserted));
+    println!("{name:<12} {created:>12.0} {inserted:>16.0} {:>7.2}x", created / inserted);
+    deployment.app.close().await;
+    Ok(())
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+struct Deployment {
+    app: Arc<App>,
+    organizations: Vec<OrganizationId>,
+}
+
+impl Deployment {
+    async fn open(database: &Database) -> Result<Self> {
+        let engine = Arc::new(Engine::new(EngineOptions::default()));
+        let app = App::open(database, engine, Arc::new(SystemClock), Arc::new(SystemEntropy)).await?;
+        let operator = Actor::operator();
+        app.apply_definition(&operator, Definition::parse(API)?, false).await?.commit().await?;
+        let mut organizations = Vec::new();
+        for number in 0..ORGANIZATIONS {
+            let name = format!("Organization {number}").parse()?;
+            organizations.push(app.create_organization(&operator, name).await?.commit().await?.value.id);
+        }
+        Ok(Self { app, organizations })
+    }
+
+    /// Keys a second.
+    async fn create_for(&self, duration: Duration) -> Result<f64> {
+        let started = Instant::now();
+        let callers = (0..CALLERS).map(|caller| {
+            let (app, organization) = (Arc::clone(&self.app), self.organizations[caller % ORGANIZATIONS]);
+            tokio::spawn(async move {
+                let mut created = 0_u32;
+                while started.elapsed() < duration {
+                    let place = KeyPlace { organization: Some(organization), api: Some("tork".parse()?) };
+                    app.create_key(&Actor::operator(), place, wish(created)?).await?.commit().await?;
+                    created += 1;
+                }
+                Ok::<_, anyhow::Error>(created)
+            })
+        });
+        let mut created = 0;
+        for caller in callers.collect::<Vec<_>>() {
+            created += caller.await??;
+        }
+        Ok(f64::from(created) / started.elapsed().as_secs_f64())
+    }
+}
+
+fn wish(number: u32) -> Result<CreateKey> {
+    Ok(CreateKey {
+        name: format!("Production Server {number}").parse()?,
+        prefix: None,
+        kind: Some(Kind::Restricted),
+        environment: Some(Environment::Live),
+        scopes: Some(Scopes::try_from(vec!["evaluate".to_owned()])?),
+        restrictions: Restrictions::NONE,
+        allow_any_ip: false,
+        lifetime: None,
+        metadata: Metadata::default(),
+        parent_id: None,
+    })
+}
+
+/// Rows of the same size into tables of the same shape, in the same database.
+struct Floor {
+    pool: Pool,
+    sample: Sample,
+}
+
+enum Pool {
+    Sqlite(sqlx::SqlitePool),
+    Postgres(sqlx::PgPool),
+}
+
+/// What the callers left: a row of each table.
+#[derive(sqlx::FromRow)]
+struct Sample {
+    organization: Vec<u8>,
+    name: String,
+    prefix: String,
+    hint: String,
+    scopes: String,
+    created_at: i64,
+    change: String,
+    event: String,
+    target: String,
+}
+
+const SAMPLE: &str = "SELECT keys.organization, keys.name, prefix, hint, scopes, created_at, changes.body AS change,
+        audit.body AS event, audit.target AS target
+    FROM keys JOIN changes ON changes.revision = keys.revision
+    JOIN audit ON audit.organization = keys.organization AND audit.action = 'key.created'
+    LIMIT 1";
+const KEYS: &str =
+    "INSERT INTO keys_floor (id, organization, api, name, kind, environment, prefix, hint, digest, scopes,
+        metadata, disabled, created_at, created_by, revision) VALUES ";
+const CHANGES: &str = "INSERT INTO changes_floor (revision, at, body) VALUES ";
+const AUDIT: &str = "INSERT INTO audit_floor (number, at, actor, action, target, organization, body, hash) VALUES ";
+
+/// Inserts one batch in one transaction, with one statement for each table.
+macro_rules! insert_batch {
+    ($pool:expr, $sample:expr, $numbers:expr) => {{
+        let (sample, numbers) = ($sample, $numbers);
+        let mut tx = $pool.begin().await?;
+        let mut keys = sqlx::QueryBuilder::new(KEYS);
+        keys.push_values(numbers.clone(), |mut row, number| {
+            row.push_bind(id(number)).push_bind(&sample.organization).push_bind("tork").push_bind(&sample.name);
+            row.push_bind("restricted").push_bind("live").push_bind(&sample.prefix).push_bind(&sample.hint);
+            row.push_bind(digest(number)).push_bind(&sample.scopes).push_bind("{}").push_bind(false);
+            row.push_bind(sample.created_at).push_bind("operator").push_bind(number);
+        });
+        keys.build().execute(&mut *tx).await?;
+        let mut audit = sqlx::QueryBuilder::new(AUDIT);
+        audit.push_values(numbers.clone(), |mut row, number| {
+            row.push_bind(number).push_bind(sample.created_at).push_bind("operator").push_bind("key.created");
+            row.push_bind(&sample.target).push_bind(&sample.organization).push_bind(&sample.event);
+            row.push_bind(digest(number));
+        });
+        audit.build().execute(&mut *tx).await?;
+        let mut changes = sqlx::QueryBuilder::new(CHANGES);
+        changes.push_values(numbers, |mut row, number| {
+            row.push_bind(number).push_bind(sample.created_at).push_bind(&sample.change);
+        });
+        changes.build().execute(&mut *tx).await?;
+        tx.commit().await?;
+    }};
+}
+
+impl Floor {
+    async fn open(database: &Database) -> Result<Self> {
+        let (pool, sample) = match database {
+            Database::Sqlite(path) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new()
+                    .filename(path)
+                    .synchronous(sqlx::sqlite::SqliteSynchronous::Full);
+                let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+                // The same tables and indexes under other names.
+                let texts: Vec<String> = sqlx::query_scalar(
+                    "SELECT sql FROM sqlite_master WHERE tbl_name IN ('keys', 'changes', 'audit')
+                     AND type IN ('table', 'index') AND sql IS NOT NULL ORDER BY type DESC",
+                )
+                .fetch_all(&pool)
+                .await?;
+                for text in texts {
+                    sqlx::raw_sql(sqlx::AssertSqlSafe(renamed(&text))).execute(&pool).await?;
+                }
+                let sample = sqlx::query_as(SAMPLE).fetch_one(&pool).await?;
+                (Pool::Sqlite(pool), sample)
+            }
+            Database::Postgres(url) => {
+                let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(url).await?;
+                for table in ["keys", "changes", "audit"] {
+                    let copy = format!("CREATE TABLE {table}_floor (LIKE {table} INCLUDING ALL)");
+                    sqlx::raw_sql(sqlx::AssertSqlSafe(copy)).execute(&pool).await?;
+                }
+                let sample = sqlx::query_as(SAMPLE).fetch_one(&pool).await?;
+                (Pool::Postgres(pool), sample)
+            }
+        };
+        Ok(Self { pool, sample })
+    }
+
+    /// Keys a second.
+    async fn insert_for(&self, next: &mut i64, duration: Duration) -> Result<f64> {
+        let started = Instant::now();
+        let first = *next;
+        while started.elapsed() < duration {
+            let numbers = *next..*next + KEYS_PER_BATCH;
+            *next = numbers.end;
+            match &self.pool {
+                Pool::Sqlite(pool) => insert_batch!(pool, &self.sample, numbers),
+                Pool::Postgres(pool) => insert_batch!(pool, &self.sample, numbers),
+            }
+        }
+        Ok((*next - first) as f64 / started.elapsed().as_secs_f64())
+    }
+}
+
+/// `CREATE TABLE keys (` and `CREATE INDEX x ON keys (` for the copy.
+fn renamed(text: &str) -> String {
+    let text = text.replace("CREATE INDEX ", "CREATE INDEX floor_");
+    ["keys", "changes", "audit"].iter().fold(text, |text, table| {
+        text.replace(&format!("CREATE TABLE {table} "), &format!("CREATE TABLE {table}_floor "))
+            .replace(&format!(" ON {table} "), &format!(" ON {table}_floor "))
+    })
+}
+
+/// As ids are: they grow.
+fn id(number: i64) -> Vec<u8> {
+    let mut bytes = 0x0190_0000_0000_7000_u64.to_be_bytes().to_vec();
+    bytes.extend(number.to_be_bytes());
+    bytes
+}
+
+/// As digests are: without any order.
+fn digest(number: i64) -> Vec<u8> {
+    SecretDigest::of(&number.to_string()).as_bytes().to_vec()
+}
