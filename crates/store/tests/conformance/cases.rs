@@ -13,20 +13,22 @@ use claviger_store::usage::{UsageRow, UsageSum};
 use claviger_store::{
     PageRequest, Store, StoreError, Tx, admin_tokens, apis, feed, keys, organizations, usage, verifiers,
 };
-use futures_util::TryStreamExt as _;
 
-const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+pub(crate) use crate::snapshot::{
+    a_bad_row_is_no_snapshot, the_snapshot_equals_the_table_read_row_by_row, the_snapshot_holds_everything,
+};
 
-fn later(seconds: i64) -> Timestamp {
+pub(crate) fn later(seconds: i64) -> Timestamp {
     NOW.plus_seconds(seconds).unwrap()
 }
 
-fn api() -> Api {
+pub(crate) fn api() -> Api {
     let definition = Definition::parse(include_str!("../../../../apis/tork.toml")).unwrap();
     Api { definition, retired_formats: Vec::new() }
 }
 
-fn organization(number: u128) -> Organization {
+pub(crate) fn organization(number: u128) -> Organization {
     Organization {
         id: OrganizationId::from_u128(number),
         name: format!("organization {number}").parse().unwrap(),
@@ -35,7 +37,7 @@ fn organization(number: u128) -> Organization {
     }
 }
 
-fn key(number: u128) -> Key {
+pub(crate) fn key(number: u128) -> Key {
     Key {
         id: KeyId::from_u128(number),
         organization: OrganizationId::from_u128(1),
@@ -72,14 +74,14 @@ async fn put_organization(store: &Store, number: u128) -> Revision {
 }
 
 /// Keys need an api and an organization.
-async fn put_place(store: &Store) {
+pub(crate) async fn put_place(store: &Store) {
     let mut tx = store.begin().await.unwrap();
     apis::put(&mut tx, &api()).await.unwrap();
     organizations::put(&mut tx, &organization(1)).await.unwrap();
     commit(tx, Change::Api(Box::new(api()))).await;
 }
 
-async fn create_keys(store: &Store, created: &[Key]) -> Revision {
+pub(crate) async fn create_keys(store: &Store, created: &[Key]) -> Revision {
     let mut tx = store.begin().await.unwrap();
     for key in created {
         keys::create(&mut tx, key).await.unwrap();
@@ -135,22 +137,6 @@ pub(crate) async fn incarnations_count_up(store: Store) {
     assert_eq!(store.next_incarnation().await.unwrap(), 1);
     assert_eq!(store.next_incarnation().await.unwrap(), 2);
     store.close().await;
-}
-
-pub(crate) async fn the_snapshot_holds_everything_with_parents_first(store: Store) {
-    put_place(&store).await;
-    let child =
-        Key { parent_id: Some(KeyId::from_u128(1)), kind: Kind::Ephemeral, expires_at: Some(later(60)), ..key(2) };
-    create_keys(&store, &[key(1), child.clone()]).await;
-    let mut reader = store.read().await.unwrap();
-    let snapshot: Vec<Change> = feed::stream_snapshot(&mut reader).await.unwrap().try_collect().await.unwrap();
-    let expected = [
-        Change::Api(Box::new(api())),
-        Change::Organization(organization(1)),
-        Change::Key(Box::new(key(1))),
-        Change::Key(Box::new(child)),
-    ];
-    assert_eq!(snapshot, expected);
 }
 
 pub(crate) async fn apis_are_put_found_and_listed(store: Store) {

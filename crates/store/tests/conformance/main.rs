@@ -7,6 +7,7 @@
 
 mod cases;
 mod opening;
+mod snapshot;
 
 use claviger_store::{Database, Store};
 use claviger_testkit::Postgres;
@@ -33,7 +34,9 @@ on_both![
     concurrent_writers_take_turns,
     old_transactions_are_forgotten_but_never_the_newest,
     incarnations_count_up,
-    the_snapshot_holds_everything_with_parents_first,
+    the_snapshot_holds_everything,
+    the_snapshot_equals_the_table_read_row_by_row,
+    a_bad_row_is_no_snapshot,
     apis_are_put_found_and_listed,
     organizations_are_put_found_and_paged,
     keys_keep_every_field,
@@ -57,7 +60,7 @@ async fn postgres_store() -> Store {
 
 #[test]
 fn every_store_function_is_named_in_the_suite() {
-    let suite = [include_str!("cases.rs"), include_str!("opening.rs")].concat();
+    let suite = [include_str!("cases.rs"), include_str!("opening.rs"), include_str!("snapshot.rs")].concat();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut functions = 0;
     for file in std::fs::read_dir(folder).unwrap() {
