@@ -2,9 +2,19 @@
 
 use anyhow::Result;
 
-use crate::shell::CommandLine;
+use crate::shell::{CommandLine, root};
 
 /// Runs the bench program with `arguments` as they were given.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     CommandLine::new("cargo", "run --release -p claviger-bench --").arguments(arguments.iter().copied()).run()
+}
+
+/// Measures the start of a server whose database is full of keys; `arguments` go to the bench program as they are.
+pub(crate) fn start(arguments: &[&str]) -> Result<()> {
+    CommandLine::new("cargo", "build --release -p claviger").run()?;
+    let server = root().join("target/release/claviger");
+    CommandLine::new("cargo", "bench -p claviger-bench --bench start -- --server")
+        .arguments([server.to_string_lossy().as_ref()])
+        .arguments(arguments.iter().copied())
+        .run()
 }

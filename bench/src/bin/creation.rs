@@ -147,9 +147,9 @@ const SAMPLE: &str = "SELECT keys.organization, keys.name, prefix, hint, scopes,
     LIMIT 1";
 const KEYS: &str =
     "INSERT INTO keys_floor (id, organization, api, name, kind, environment, prefix, hint, digest, scopes,
-        metadata, disabled, created_at, created_by, revision) VALUES ";
-const CHANGES: &str = "INSERT INTO changes_floor (revision, at, body) VALUES ";
-const AUDIT: &str = "INSERT INTO audit_floor (number, at, actor, action, target, organization, body, hash) VALUES ";
+        metadata, disabled, created_at, created_by, revision) ";
+const CHANGES: &str = "INSERT INTO changes_floor (revision, at, body) ";
+const AUDIT: &str = "INSERT INTO audit_floor (number, at, actor, action, target, organization, body, hash) ";
 
 /// Inserts one batch in one transaction, with one statement for each table.
 macro_rules! insert_batch {

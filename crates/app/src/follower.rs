@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::time::Timestamp;
-use claviger_engine::Engine;
-use claviger_store::{Connection, Store, StoreError, feed};
+use claviger_engine::{ApplyError, Engine};
+use claviger_store::snapshot::{Chunk, Decoder};
+use claviger_store::{Connection, Store, StoreError, feed, snapshot};
 use futures_util::StreamExt as _;
 use tokio::sync::Notify;
 
 use crate::AppError;
 
 const TRANSACTIONS_PER_READ: u32 = 1000;
-const SNAPSHOT_BUFFER: usize = 1024;
+const SNAPSHOT_CHUNKS_AHEAD: usize = 4;
 const RETRY_EVERY: Duration = Duration::from_millis(200);
 
 pub(crate) struct Follower {
@@ -57,19 +58,19 @@ impl Follower {
         self.is_loaded.store(false, Ordering::SeqCst);
         let mut reader = self.store.read().await?;
         let revision = feed::find_revision(&mut reader).await?;
-        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Change>(SNAPSHOT_BUFFER);
+        let keys = snapshot::count_keys(&mut reader).await?;
+        let (sender, receiver) = tokio::sync::mpsc::channel(SNAPSHOT_CHUNKS_AHEAD);
         let engine = Arc::clone(&self.engine);
         let loading =
-            tokio::task::spawn_blocking(move || engine.load(revision, std::iter::from_fn(|| receiver.blocking_recv())));
-        let sent = send_snapshot(&mut reader, sender).await;
-        let loaded = loading.await;
-        sent?;
-        match loaded {
+            tokio::task::spawn_blocking(move || engine.try_load(revision, SnapshotChanges::new(receiver, keys)));
+        send_snapshot(&mut reader, sender).await;
+        match loading.await {
             Ok(Ok(())) => {
                 self.is_loaded.store(true, Ordering::SeqCst);
                 Ok(())
             }
-            Ok(Err(error)) => Err(StoreError::Row { table: "keys", reason: error.to_string() }),
+            Ok(Err(LoadError::Store(error))) => Err(error),
+            Ok(Err(LoadError::Engine(error))) => Err(StoreError::Row { table: "keys", reason: error.to_string() }),
             Err(error) => Err(StoreError::Row { table: "keys", reason: error.to_string() }),
         }
     }
@@ -174,13 +175,81 @@ async fn recover(follower: Weak<Follower>, behind: Arc<Notify>) {
     }
 }
 
-async fn send_snapshot(reader: &mut Connection, changes: tokio::sync::mpsc::Sender<Change>) -> Result<(), StoreError> {
-    let mut snapshot = std::pin::pin!(feed::stream_snapshot(reader).await?);
-    while let Some(change) = snapshot.next().await {
-        if changes.send(change?).await.is_err() {
-            // The engine has stopped listening; why, it says itself.
-            break;
+/// What the reader of a snapshot sends; nothing, when all of it was sent.
+type Sent = Result<Option<Chunk>, StoreError>;
+
+async fn send_snapshot(reader: &mut Connection, chunks: tokio::sync::mpsc::Sender<Sent>) {
+    let sent = async {
+        let mut snapshot = std::pin::pin!(feed::stream_snapshot(reader).await?);
+        while let Some(chunk) = snapshot.next().await {
+            if chunks.send(Ok(Some(chunk?))).await.is_err() {
+                // The engine has stopped listening; why, it says itself.
+                break;
+            }
+        }
+        Ok(None)
+    };
+    let end = sent.await;
+    // Nobody listens only when the engine has failed already.
+    chunks.send(end).await.ok();
+}
+
+enum LoadError {
+    Store(StoreError),
+    Engine(ApplyError),
+}
+
+impl From<ApplyError> for LoadError {
+    fn from(error: ApplyError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// The changes of a snapshot, made on the thread that asks for them.
+struct SnapshotChanges {
+    chunks: tokio::sync::mpsc::Receiver<Sent>,
+    decoder: Decoder,
+    ready: std::vec::IntoIter<Change>,
+    keys: usize,
+    is_at_end: bool,
+}
+
+impl SnapshotChanges {
+    fn new(chunks: tokio::sync::mpsc::Receiver<Sent>, keys: usize) -> Self {
+        Self { chunks, decoder: Decoder::default(), ready: Vec::new().into_iter(), keys, is_at_end: false }
+    }
+
+    fn next_chunk(&mut self) -> Result<Option<Chunk>, StoreError> {
+        let cut_short = "the reading of the snapshot was given up";
+        let lost = || StoreError::Row { table: "keys", reason: cut_short.to_owned() };
+        self.chunks.blocking_recv().ok_or_else(lost)?
+    }
+}
+
+impl Iterator for SnapshotChanges {
+    type Item = Result<Change, LoadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(change) = self.ready.next() {
+                return Some(Ok(change));
+            }
+            if self.is_at_end {
+                return None;
+            }
+            match self.next_chunk().and_then(|chunk| chunk.map(|chunk| self.decoder.decode(chunk)).transpose()) {
+                Ok(Some(changes)) => self.ready = changes.into_iter(),
+                Ok(None) => self.is_at_end = true,
+                Err(error) => {
+                    self.is_at_end = true;
+                    return Some(Err(LoadError::Store(error)));
+                }
+            }
         }
     }
-    Ok(())
+
+    /// At least the keys: the engine makes room for so many.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.keys, None)
+    }
 }

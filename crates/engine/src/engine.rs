@@ -94,20 +94,36 @@ impl Engine {
     /// [`ApplyError::Stale`] changes nothing: the engine already knows more. After any other error it says no to
     /// everything until a load succeeds.
     pub fn load(&self, revision: Revision, changes: impl Iterator<Item = Change>) -> Result<(), ApplyError> {
+        self.try_load(revision, changes.map(Ok))
+    }
+
+    /// [`Engine::load`] of a snapshot that may turn out to be unreadable. Room is made at once for as many keys as the
+    /// iterator is sure to yield.
+    ///
+    /// # Errors
+    /// As for [`Engine::load`], and the first error among the changes.
+    pub fn try_load<E: From<ApplyError>>(
+        &self,
+        revision: Revision,
+        changes: impl Iterator<Item = Result<Change, E>>,
+    ) -> Result<(), E> {
         let mut writer = self.lock_writer();
         if revision < self.revision() {
-            return Err(ApplyError::Stale);
+            return Err(ApplyError::Stale.into());
         }
-        writer.reserve(&self.shared, changes.size_hint().0);
+        // A key that is known already needs no more room.
+        let keys = changes.size_hint().0.saturating_sub(writer.keys());
+        writer.reserve(&self.shared, keys);
         let mut seen = (!writer.is_empty()).then(Seen::default);
         let load = || {
             for change in changes {
+                let change = change?;
                 if let Some(seen) = &mut seen {
                     seen.note(&change);
                 }
                 writer.apply(&self.shared, &change)?;
             }
-            seen.as_ref().map_or(Ok(()), |seen| writer.retain(&self.shared, seen))
+            Ok(seen.as_ref().map_or(Ok(()), |seen| writer.retain(&self.shared, seen))?)
         };
         self.publish_revision(revision, load())
     }
@@ -211,7 +227,7 @@ impl Engine {
         self.lock_writer().memory_bytes() + self.shared.memory_bytes() + self.usage.memory_bytes()
     }
 
-    fn publish_revision(&self, revision: Revision, outcome: Result<(), ApplyError>) -> Result<(), ApplyError> {
+    fn publish_revision<E>(&self, revision: Revision, outcome: Result<(), E>) -> Result<(), E> {
         // Half a transaction is worse than none.
         let revision = if outcome.is_ok() { revision.0.max(0) } else { NOT_LOADED };
         self.shared.revision.store(revision, Ordering::Release);

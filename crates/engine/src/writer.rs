@@ -179,6 +179,11 @@ impl Writer {
         Ok(())
     }
 
+    /// How many keys are known, counting those that are only named as a parent.
+    pub(crate) fn keys(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Whether nothing was ever taken in.
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty() && self.organizations.is_empty() && self.verifiers.is_empty() && self.apis.is_empty()

@@ -2,11 +2,11 @@
 
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::time::Timestamp;
-use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _};
 
 use crate::dialect::on_either;
 use crate::row::{from_json, to_json};
-use crate::{Connection, StoreError, apis, keys, organizations, rows, verifiers};
+use crate::{Connection, StoreError, apis, organizations, rows, snapshot, verifiers};
 
 /// What one transaction changed.
 #[derive(Clone, PartialEq, Debug)]
@@ -82,15 +82,16 @@ pub async fn delete_transactions_before(tx: &mut crate::Tx, before: Timestamp) -
     Ok(deleted)
 }
 
-/// Everything that matters to verdicts, as changes: apis, organizations, keys (oldest first, so that parents
-/// come before their children), verifiers. The connection's view must not move: use that of [`crate::Store::read`].
+/// Everything that matters to verdicts: apis, organizations, verifiers, then the keys, children perhaps before their
+/// parents. A [`Decoder`](snapshot::Decoder) makes changes of it. The connection's view must not move: use that of
+/// [`crate::Store::read`].
 pub async fn stream_snapshot(
     connection: &mut Connection,
-) -> Result<impl Stream<Item = Result<Change, StoreError>> + '_, StoreError> {
+) -> Result<impl Stream<Item = Result<snapshot::Chunk, StoreError>> + '_, StoreError> {
     let mut head: Vec<Change> = Vec::new();
     head.extend(apis::list(connection).await?.into_iter().map(|api| Change::Api(Box::new(api))));
     head.extend(organizations::list_all(connection).await?.into_iter().map(Change::Organization));
     head.extend(verifiers::list(connection).await?.into_iter().map(Change::Verifier));
-    let keys = keys::stream_all(connection).map_ok(|key| Change::Key(Box::new(key)));
-    Ok(stream::iter(head.into_iter().map(Ok)).chain(keys))
+    let head = snapshot::Chunk::of(head);
+    Ok(stream::once(std::future::ready(Ok(head))).chain(snapshot::stream_keys(connection)))
 }

@@ -5,7 +5,6 @@ use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Key, Kind, OldSecret, Revocation, State};
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::time::Timestamp;
-use futures_util::stream::{BoxStream, StreamExt as _};
 
 use crate::dialect::on_either;
 use crate::row::{digest, from_json, id_number, time, to_json, word};
@@ -334,16 +333,6 @@ pub async fn list_scope_sets(
         fetch_all
     )?;
     rows.into_iter().map(|(scopes, count)| Ok((from_json(TABLE, &scopes)?, count))).collect()
-}
-
-/// Every key, oldest first.
-pub(crate) fn stream_all(connection: &mut Connection) -> BoxStream<'_, Result<Key, StoreError>> {
-    const ALL: &str = "SELECT * FROM keys ORDER BY id";
-    let key = |row: Result<Row, sqlx::Error>| Ok(KeyRow::try_from(row?)?.key);
-    match connection {
-        Connection::Sqlite(tx) => sqlx::query_as(ALL).fetch(&mut **tx).map(key).boxed(),
-        Connection::Postgres(tx) => sqlx::query_as(ALL).fetch(&mut **tx).map(key).boxed(),
-    }
 }
 
 /// Ephemeral keys that died before an instant, oldest first, at most `limit` of them.

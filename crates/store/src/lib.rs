@@ -6,8 +6,8 @@
 //! Rows hold primitives and become domain values through checked conversions: a row that makes no
 //! sense is a [`StoreError::Row`], never a panic.
 //!
-//! Reading order: [`database`] (reading, writing), `dialect` (in what SQLite and PostgreSQL differ), [`feed`] (revisions, changes, the snapshot), then
-//! one module a table.
+//! Reading order: [`database`] (reading, writing), `dialect` (in what SQLite and PostgreSQL differ), [`feed`] (revisions, changes), [`snapshot`]
+//! (everything at once), then one module a table.
 
 pub mod admin_tokens;
 pub mod apis;
@@ -20,6 +20,7 @@ pub mod keys;
 pub mod organizations;
 mod row;
 mod rows;
+pub mod snapshot;
 pub mod usage;
 pub mod verifiers;
 

@@ -6,7 +6,7 @@ use claviger_domain::denial::Denial;
 use claviger_domain::endpoint::Method;
 use claviger_domain::key::{Key, Kind};
 use claviger_domain::organization::OrganizationStatus;
-use claviger_engine::{Engine, EngineOptions, Request};
+use claviger_engine::{ApplyError, Engine, EngineOptions, Request};
 
 use crate::support::{
     Ask, acme, api, apply, at, endpoints, engine, key, organization, revoked, rotated, scopes, secret,
@@ -36,6 +36,29 @@ fn an_engine_says_no_until_it_is_loaded_up_to_date_and_leased() {
     engine.grant_lease(at(10));
     assert_eq!(Ask { now: at(9), ..Ask::with(&clear) }.decision(&engine), Ok(()));
     assert_eq!(Ask { now: at(10), ..Ask::with(&clear) }.decision(&engine), Err(Denial::Unavailable));
+}
+
+#[test]
+fn a_snapshot_that_breaks_off_leaves_no_part_of_it() {
+    #[derive(PartialEq, Debug)]
+    struct Broken;
+    impl From<ApplyError> for Broken {
+        fn from(_: ApplyError) -> Self {
+            Self
+        }
+    }
+    let (engine, key, clear) = with_key();
+    let everything = || {
+        let organization = organization(1, OrganizationStatus::Active);
+        [Change::Api(Box::new(acme())), Change::Organization(organization), Change::Key(Box::new(key.clone()))]
+    };
+    let broken = everything().map(Ok).into_iter().chain([Err(Broken)]);
+    assert_eq!(engine.try_load(Revision(2), broken), Err(Broken));
+    assert!(!engine.is_loaded());
+    assert_eq!(Ask::with(&clear).decision(&engine), Err(Denial::Unavailable));
+    engine.load(Revision(2), everything().into_iter()).unwrap();
+    assert_eq!(Ask::with(&clear).decision(&engine), Ok(()));
+    assert_eq!(engine.revision(), Revision(2));
 }
 
 #[test]

@@ -13,7 +13,6 @@ use claviger_store::usage::{UsageRow, UsageSum};
 use claviger_store::{
     PageRequest, Store, StoreError, Tx, admin_tokens, apis, feed, keys, organizations, usage, verifiers,
 };
-use futures_util::TryStreamExt as _;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
@@ -21,7 +20,7 @@ pub(crate) fn later(seconds: i64) -> Timestamp {
     NOW.plus_seconds(seconds).unwrap()
 }
 
-fn api() -> Api {
+pub(crate) fn api() -> Api {
     let definition = Definition::parse(include_str!("../../../../apis/tork.toml")).unwrap();
     Api { definition, retired_formats: Vec::new() }
 }
@@ -136,22 +135,6 @@ pub(crate) async fn incarnations_count_up(store: Store) {
     assert_eq!(store.next_incarnation().await.unwrap(), 1);
     assert_eq!(store.next_incarnation().await.unwrap(), 2);
     store.close().await;
-}
-
-pub(crate) async fn the_snapshot_holds_everything_with_parents_first(store: Store) {
-    put_place(&store).await;
-    let child =
-        Key { parent_id: Some(KeyId::from_u128(1)), kind: Kind::Ephemeral, expires_at: Some(later(60)), ..key(2) };
-    create_keys(&store, &[key(1), child.clone()]).await;
-    let mut reader = store.read().await.unwrap();
-    let snapshot: Vec<Change> = feed::stream_snapshot(&mut reader).await.unwrap().try_collect().await.unwrap();
-    let expected = [
-        Change::Api(Box::new(api())),
-        Change::Organization(organization(1)),
-        Change::Key(Box::new(key(1))),
-        Change::Key(Box::new(child)),
-    ];
-    assert_eq!(snapshot, expected);
 }
 
 pub(crate) async fn apis_are_put_found_and_listed(store: Store) {

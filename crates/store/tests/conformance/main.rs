@@ -8,6 +8,7 @@
 mod cases;
 mod opening;
 mod shared;
+mod snapshot;
 
 use claviger_store::{Database, Store};
 use claviger_testkit::Postgres;
@@ -34,7 +35,9 @@ on_both![
     cases::concurrent_writers_take_turns,
     cases::old_transactions_are_forgotten_but_never_the_newest,
     cases::incarnations_count_up,
-    cases::the_snapshot_holds_everything_with_parents_first,
+    snapshot::the_snapshot_holds_everything,
+    snapshot::the_snapshot_equals_the_table_read_row_by_row,
+    snapshot::a_bad_row_is_no_snapshot,
     cases::apis_are_put_found_and_listed,
     cases::organizations_are_put_found_and_paged,
     cases::keys_keep_every_field,
@@ -65,7 +68,13 @@ async fn postgres_store() -> Store {
 
 #[test]
 fn every_store_function_is_named_in_the_suite() {
-    let suite = [include_str!("cases.rs"), include_str!("opening.rs"), include_str!("shared.rs")].concat();
+    let suite = [
+        include_str!("cases.rs"),
+        include_str!("opening.rs"),
+        include_str!("shared.rs"),
+        include_str!("snapshot.rs"),
+    ]
+    .concat();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut functions = 0;
     for file in std::fs::read_dir(folder).unwrap() {
