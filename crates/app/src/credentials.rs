@@ -49,7 +49,7 @@ impl App {
     pub async fn revoke_verifier(&self, actor: &Actor, id: VerifierId) -> Result<Mutation<Verifier>, AppError> {
         actor.must_be_operator()?;
         let mut work = self.begin(actor).await?;
-        let found = verifiers::find(work.tx.connection(), id).await?;
+        let found = verifiers::find(work.tx.connection().await?, id).await?;
         let before = found.ok_or(AppError::NotFound { what: "verifier" })?;
         if before.revoked_at.is_some() {
             let revision = work.tx.revision_before();
@@ -92,7 +92,7 @@ impl App {
     pub async fn revoke_admin_token(&self, actor: &Actor, id: AdminTokenId) -> Result<Mutation<AdminToken>, AppError> {
         actor.must_be_operator()?;
         let mut work = self.begin(actor).await?;
-        let found = admin_tokens::find(work.tx.connection(), id).await?;
+        let found = admin_tokens::find(work.tx.connection().await?, id).await?;
         let before = found.ok_or(AppError::NotFound { what: "admin token" })?;
         if before.revoked_at.is_some() {
             let revision = work.tx.revision_before();

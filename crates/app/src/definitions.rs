@@ -37,7 +37,7 @@ impl App {
     ) -> Result<Mutation<Applied>, AppError> {
         actor.must_be_operator()?;
         let mut work = self.begin(actor).await?;
-        let all = apis::list(work.tx.connection()).await?;
+        let all = apis::list(work.tx.connection().await?).await?;
         let before = all.iter().find(|api| api.definition.name() == definition.name());
         if before.is_none() && all.len() >= limits::APIS_MAX {
             return Err(AppError::conflict(format!(
@@ -95,7 +95,9 @@ impl App {
     ) -> Result<(), AppError> {
         let kept: BTreeSet<_> = after.scopes().into_iter().map(|scope| scope.name).collect();
         let mut holders = BTreeMap::new();
-        for (scopes, count) in keys::list_scope_sets(tx.connection(), before.definition.name(), self.now()).await? {
+        for (scopes, count) in
+            keys::list_scope_sets(tx.connection().await?, before.definition.name(), self.now()).await?
+        {
             if let Scopes::Named(names) = scopes {
                 for name in names.into_iter().filter(|name| !kept.contains(name)) {
                     *holders.entry(name).or_insert(0) += count;
@@ -103,7 +105,9 @@ impl App {
             }
         }
         let base = format!("{}/", after.base_path());
-        for restrictions in keys::list_restrictions(tx.connection(), before.definition.name(), self.now()).await? {
+        for restrictions in
+            keys::list_restrictions(tx.connection().await?, before.definition.name(), self.now()).await?
+        {
             for rule in restrictions.endpoint.iter().flatten().filter(|rule| !rule.path().starts_with(&base)) {
                 mistakes.push(format!(
                     "base_path {:?} would strand live keys that are restricted to \"{rule}\"; lift that first",
@@ -127,8 +131,8 @@ async fn retire_formats(
     mistakes: &mut Vec<String>,
 ) -> Result<Vec<KeyFormat>, AppError> {
     let name = before.definition.name();
-    let mut used: BTreeSet<String> = keys::list_prefixes(tx.connection(), name).await?.into_iter().collect();
-    if keys::has_overlap(tx.connection(), name, now).await? {
+    let mut used: BTreeSet<String> = keys::list_prefixes(tx.connection().await?, name).await?.into_iter().collect();
+    if keys::has_overlap(tx.connection().await?, name, now).await? {
         // The prefix of an old secret is not kept with its key, so while one works every format counts as used.
         used.extend(before.retired_formats.iter().map(|format| format.prefix.clone()));
     }

@@ -54,8 +54,8 @@ impl App {
         loop {
             let mut work = self.begin(&actor).await?;
             let day_ago = past(ONE_DAY_SECONDS);
-            let mut dead = keys::list_dead_ephemeral(work.tx.connection(), day_ago, FORGOTTEN_AT_ONCE).await?;
-            let old_test = keys::list_old_test(work.tx.connection(), day_ago, FORGOTTEN_AT_ONCE).await?;
+            let mut dead = keys::list_dead_ephemeral(work.tx.connection().await?, day_ago, FORGOTTEN_AT_ONCE).await?;
+            let old_test = keys::list_old_test(work.tx.connection().await?, day_ago, FORGOTTEN_AT_ONCE).await?;
             let is_ephemeral = |key: &Key| dead.iter().any(|known| known.id == key.id);
             let old_test: Vec<Key> = old_test.into_iter().filter(|key| !is_ephemeral(key)).collect();
             dead.extend(old_test);

@@ -52,7 +52,7 @@ impl App {
     ) -> Result<Mutation<Organization>, AppError> {
         actor.must_be_operator()?;
         let mut work = self.begin(actor).await?;
-        let before = organizations::find(work.tx.connection(), id).await?.ok_or(NOT_FOUND)?;
+        let before = organizations::find(work.tx.connection().await?, id).await?.ok_or(NOT_FOUND)?;
         let mut organization = before.clone();
         organization.name = name.unwrap_or(organization.name);
         organization.status = status.unwrap_or(organization.status);

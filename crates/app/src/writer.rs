@@ -144,9 +144,6 @@ impl Group {
         let mut next = Some(first);
         let mut members = 0;
         while let Some(ask) = next.take() {
-            if members > 0 {
-                tx.open_member().await?;
-            }
             members += 1;
             let (back, ended) = oneshot::channel();
             // A caller that hung up before its turn drops it, which ends it.

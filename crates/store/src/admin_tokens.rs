@@ -64,7 +64,7 @@ impl TryFrom<Row> for AdminToken {
 /// Writes a new token.
 pub async fn create(tx: &mut Tx, token: &AdminToken, digest: &SecretDigest) -> Result<(), StoreError> {
     on_either!(
-        tx.connection(),
+        tx.writing().await?,
         sqlx::query(
             "INSERT INTO admin_tokens (id, name, digest, created_at, revoked_at) VALUES ($1, $2, $3, $4, NULL)"
         )
@@ -80,7 +80,7 @@ pub async fn create(tx: &mut Tx, token: &AdminToken, digest: &SecretDigest) -> R
 /// Writes when a token was revoked.
 pub async fn revoke(tx: &mut Tx, id: AdminTokenId, at: Timestamp) -> Result<(), StoreError> {
     on_either!(
-        tx.connection(),
+        tx.writing().await?,
         sqlx::query("UPDATE admin_tokens SET revoked_at = $2 WHERE id = $1")
             .bind(id.to_bytes().to_vec())
             .bind(at.as_micros()),

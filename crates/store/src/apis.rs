@@ -10,8 +10,9 @@ use crate::{Connection, StoreError, Tx};
 /// Writes an api, new or redefined.
 pub async fn put(tx: &mut Tx, api: &Api) -> Result<(), StoreError> {
     let revision = tx.revision().0;
+    tx.forget_what_was_read();
     on_either!(
-        tx.connection(),
+        tx.writing().await?,
         sqlx::query(
             "INSERT INTO apis (name, body, revision) VALUES ($1, $2, $3)
          ON CONFLICT (name) DO UPDATE SET body = excluded.body, revision = excluded.revision",

@@ -1,11 +1,18 @@
 //! Reading, and the one way to write.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use claviger_domain::audit::AuditEvent;
 use claviger_domain::change::{Change, Revision};
+use claviger_domain::definition::Api;
+use claviger_domain::id::OrganizationId;
+use claviger_domain::key::ApiName;
+use claviger_domain::organization::Organization;
 use claviger_domain::time::Timestamp;
 
 use crate::dialect::{Connection, Database, Pools, on_either};
-use crate::{audit, feed};
+use crate::{apis, audit, feed, keys, organizations, rows};
 
 /// The database did not do what was asked of it.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +20,9 @@ pub enum StoreError {
     /// It is away, full, locked or broken. The caller may try again.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    /// Somebody stopped in the middle of writing to a transaction that others share. The caller may try again.
+    #[error("a write to a shared transaction was interrupted")]
+    Interrupted,
     /// A row makes no sense. Only the operator can help.
     #[error("row of table {table}: {reason}")]
     Row {
@@ -80,16 +90,20 @@ impl Store {
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         let mut connection = self.pools.write().await?;
         let revision = feed::lock_revision(&mut connection).await?;
-        let mut tx = Tx {
+        Ok(Tx {
             connection,
             revision,
             kept: Vec::new(),
             kept_events: Vec::new(),
             changes: Vec::new(),
             events: Vec::new(),
-        };
-        on_either!(&mut tx.connection, sqlx::raw_sql("SAVEPOINT member"), execute)?;
-        Ok(tx)
+            new_keys: Vec::new(),
+            kept_keys: 0,
+            has_savepoint: false,
+            is_sound: true,
+            apis: HashMap::new(),
+            organizations: HashMap::new(),
+        })
     }
 
     /// The 16 bytes that tell this database from every other: `candidate`, unless it had some before.
@@ -130,8 +144,11 @@ impl Store {
 /// A transaction that one mutation after another shares, so that one write to disk makes all of them durable.
 ///
 /// The mutations are its *members*. One is open at a time: it reads and writes, tells what followers will hear and what
-/// the audit log will say, and is then kept or discarded without touching the others. Each that is kept and changed something has a
-/// revision of its own.
+/// the audit log will say, and is then kept or discarded without touching the others, which opens the next. Each that is
+/// kept and changed something has a revision of its own.
+///
+/// What many members do alike costs each of them nothing: new keys are sent to the database together, when somebody
+/// looks or at the end, and apis and organizations are read once. A member has a savepoint from its first own write.
 #[derive(Debug)]
 pub struct Tx {
     connection: Connection,
@@ -141,6 +158,14 @@ pub struct Tx {
     kept_events: Vec<AuditEvent>,
     changes: Vec<Change>,
     events: Vec<AuditEvent>,
+    /// Rows of keys that the database does not have yet: `kept_keys` of members that were kept, then the open one's.
+    new_keys: Vec<Vec<rows::Value>>,
+    kept_keys: usize,
+    has_savepoint: bool,
+    /// False while rows are on their way: whoever is cancelled then leaves nobody knowing whether they arrived.
+    is_sound: bool,
+    apis: HashMap<ApiName, Arc<Api>>,
+    organizations: HashMap<OrganizationId, Organization>,
 }
 
 impl Tx {
@@ -159,15 +184,82 @@ impl Tx {
         self.changes.push(change);
     }
 
-    /// Adds an event to the audit log; its number and revision are given to it here.
+    /// Adds an event to the audit log; its revision is given to it here, its number when it is written.
     pub fn record(&mut self, event: AuditEvent) {
         let revision = self.revision();
         self.events.push(AuditEvent { revision, ..event });
     }
 
     /// For reads inside the transaction.
-    pub fn connection(&mut self) -> &mut Connection {
-        &mut self.connection
+    pub async fn connection(&mut self) -> Result<&mut Connection, StoreError> {
+        self.send_new_keys().await?;
+        Ok(&mut self.connection)
+    }
+
+    /// For writes of the open member, which can be undone from here on.
+    pub(crate) async fn writing(&mut self) -> Result<&mut Connection, StoreError> {
+        self.send_new_keys().await?;
+        self.set_savepoint().await?;
+        Ok(&mut self.connection)
+    }
+
+    /// The api of that name, read once a transaction.
+    pub async fn find_api(&mut self, name: &ApiName) -> Result<Option<Arc<Api>>, StoreError> {
+        if let Some(known) = self.apis.get(name) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let found = apis::find(&mut self.connection, name).await?.map(Arc::new);
+        if let Some(api) = &found {
+            self.apis.insert(name.clone(), Arc::clone(api));
+        }
+        Ok(found)
+    }
+
+    /// The organization of that id, read once a transaction.
+    pub async fn find_organization(&mut self, id: OrganizationId) -> Result<Option<Organization>, StoreError> {
+        if let Some(known) = self.organizations.get(&id) {
+            return Ok(Some(known.clone()));
+        }
+        let found = organizations::find(&mut self.connection, id).await?;
+        self.organizations.extend(found.clone().map(|organization| (id, organization)));
+        Ok(found)
+    }
+
+    /// What was read once must be read anew.
+    pub(crate) fn forget_what_was_read(&mut self) {
+        self.apis.clear();
+        self.organizations.clear();
+    }
+
+    /// Takes rows of new keys, to be sent when somebody looks.
+    pub(crate) fn add_keys(&mut self, rows: impl Iterator<Item = Vec<rows::Value>>) {
+        self.new_keys.extend(rows);
+    }
+
+    async fn send_new_keys(&mut self) -> Result<(), StoreError> {
+        if self.new_keys.is_empty() {
+            return Ok(());
+        }
+        let own = self.new_keys.split_off(self.kept_keys);
+        let kept = std::mem::take(&mut self.new_keys);
+        self.kept_keys = 0;
+        self.is_sound = false;
+        keys::insert(&mut self.connection, kept).await?;
+        if !own.is_empty() {
+            self.set_savepoint().await?;
+            keys::insert(&mut self.connection, own).await?;
+        }
+        self.is_sound = true;
+        Ok(())
+    }
+
+    async fn set_savepoint(&mut self) -> Result<(), StoreError> {
+        if !self.has_savepoint {
+            // It hides those of earlier members. When this is cancelled there may be one more: nothing was written after it.
+            on_either!(&mut self.connection, sqlx::raw_sql("SAVEPOINT member"), execute)?;
+            self.has_savepoint = true;
+        }
+        Ok(())
     }
 
     /// Keeps what the open member did, to be made durable with the transaction. It takes a revision if it changed
@@ -177,13 +269,16 @@ impl Tx {
     /// Nothing is kept when a change, read back, would not be what it was, for then no follower could go on. The member
     /// must be discarded.
     pub fn keep(&mut self) -> Result<(), StoreError> {
-        if self.changes.is_empty() && self.events.is_empty() {
-            return Ok(());
+        let is_told = !self.changes.is_empty() || !self.events.is_empty();
+        if is_told {
+            feed::check_readable(&self.changes)?;
+            self.revision = self.revision();
+            let changes = std::mem::take(&mut self.changes);
+            self.kept.push(feed::Transaction { revision: self.revision, changes });
+            self.kept_events.append(&mut self.events);
         }
-        feed::check_readable(&self.changes)?;
-        self.revision = self.revision();
-        self.kept.push(feed::Transaction { revision: self.revision, changes: std::mem::take(&mut self.changes) });
-        self.kept_events.append(&mut self.events);
+        self.kept_keys = self.new_keys.len();
+        self.has_savepoint = false;
         Ok(())
     }
 
@@ -192,19 +287,16 @@ impl Tx {
     /// # Errors
     /// The transaction is lost with all its members.
     pub async fn discard(&mut self) -> Result<(), StoreError> {
+        self.must_be_sound()?;
         self.changes.clear();
         self.events.clear();
-        on_either!(&mut self.connection, sqlx::raw_sql("ROLLBACK TO SAVEPOINT member"), execute)?;
-        Ok(())
-    }
-
-    /// Opens the next member, after the one before was kept or discarded.
-    ///
-    /// # Errors
-    /// The transaction is lost with all its members.
-    pub async fn open_member(&mut self) -> Result<(), StoreError> {
-        let next = sqlx::raw_sql("RELEASE SAVEPOINT member; SAVEPOINT member");
-        on_either!(&mut self.connection, next, execute)?;
+        self.new_keys.truncate(self.kept_keys);
+        self.forget_what_was_read();
+        if std::mem::take(&mut self.has_savepoint) {
+            self.is_sound = false;
+            on_either!(&mut self.connection, sqlx::raw_sql("ROLLBACK TO SAVEPOINT member"), execute)?;
+            self.is_sound = true;
+        }
         Ok(())
     }
 
@@ -213,12 +305,18 @@ impl Tx {
     /// # Errors
     /// Nothing is kept, unless the database did it and could not say so.
     pub async fn commit(mut self, now: Timestamp) -> Result<Vec<feed::Transaction>, StoreError> {
+        self.must_be_sound()?;
         self.keep()?;
+        self.send_new_keys().await?;
         if !self.kept.is_empty() {
             audit::append(&mut self.connection, self.kept_events).await?;
             feed::insert_transactions(&mut self.connection, now, &self.kept).await?;
         }
         self.connection.commit().await?;
         Ok(self.kept)
+    }
+
+    fn must_be_sound(&self) -> Result<(), StoreError> {
+        if self.is_sound { Ok(()) } else { Err(StoreError::Interrupted) }
     }
 }

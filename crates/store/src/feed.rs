@@ -75,7 +75,7 @@ pub async fn list_transactions(
 pub async fn delete_transactions_before(tx: &mut crate::Tx, before: Timestamp) -> Result<u64, StoreError> {
     let own = tx.revision().0;
     let deleted = on_either!(
-        tx.connection(),
+        tx.writing().await?,
         sqlx::query("DELETE FROM changes WHERE at < $1 AND revision < $2 - 1").bind(before.as_micros()).bind(own),
         execute
     )?;

@@ -40,7 +40,7 @@ pub async fn find(connection: &mut Connection, attempt: &Attempt) -> Result<Opti
 /// Keeps the answer to a request, in the transaction that does what was asked.
 pub async fn put(tx: &mut Tx, attempt: &Attempt, now: Timestamp, answer: Vec<u8>) -> Result<(), StoreError> {
     on_either!(
-        tx.connection(),
+        tx.writing().await?,
         sqlx::query(
             "INSERT INTO idempotency (caller, key_digest, fingerprint, created_at, answer) VALUES ($1, $2, $3, $4, $5)"
         )
@@ -57,7 +57,7 @@ pub async fn put(tx: &mut Tx, attempt: &Attempt, now: Timestamp, answer: Vec<u8>
 /// Forgets answers that were kept before an instant, at most `limit` of them. Returns how many.
 pub async fn delete_before(tx: &mut Tx, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
     let deleted = on_either!(
-        tx.connection(),
+        tx.writing().await?,
         sqlx::query(
             "DELETE FROM idempotency WHERE (caller, key_digest) IN
                  (SELECT caller, key_digest FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)",

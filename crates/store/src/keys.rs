@@ -114,22 +114,27 @@ fn restrictions_column(restrictions: &Restrictions) -> Option<String> {
     (!restrictions.is_none()).then(|| to_json(restrictions))
 }
 
-/// Writes a new key.
-pub async fn create(tx: &mut Tx, key: &Key) -> Result<(), StoreError> {
-    create_all(tx, std::slice::from_ref(key)).await
+/// Writes a new key, see [`create_all`].
+pub fn create(tx: &mut Tx, key: &Key) {
+    create_all(tx, std::slice::from_ref(key));
 }
 
-/// Writes new keys.
-pub async fn create_all(tx: &mut Tx, keys: &[Key]) -> Result<(), StoreError> {
+/// Writes new keys. They are sent to the database when the transaction is read or committed, which then fails if their
+/// organization or api does not exist or a digest is taken: look first.
+pub fn create_all(tx: &mut Tx, keys: &[Key]) {
     let revision = tx.revision().0;
-    let values = keys.iter().map(|key| row_of(key, revision)).collect();
+    tx.add_keys(keys.iter().map(|key| row_of(key, revision)));
+}
+
+/// Sends rows that [`create_all`] made.
+pub(crate) async fn insert(connection: &mut Connection, rows: Vec<Vec<Value>>) -> Result<(), StoreError> {
     rows::insert(
-        tx.connection(),
+        connection,
         "INSERT INTO keys (id, organization, api, name, kind, environment, prefix, hint, digest, old_digest,
              overlap_ends_at, scopes, restrictions, parent_id, metadata, disabled, revoked_at, revoked_reason,
              created_at, created_by, expires_at, rotated_at, revision)",
         "",
-        values,
+        rows,
     )
     .await?;
     Ok(())
@@ -167,7 +172,7 @@ fn row_of(key: &Key, revision: i64) -> Vec<Value> {
 pub async fn update(tx: &mut Tx, key: &Key) -> Result<(), StoreError> {
     let revision = tx.revision().0;
     on_either!(
-        tx.connection(),
+        tx.writing().await?,
         sqlx::query(
             "UPDATE keys SET name = $2, prefix = $3, hint = $4, digest = $5, old_digest = $6, overlap_ends_at = $7,
              scopes = $8, restrictions = $9, metadata = $10, disabled = $11, revoked_at = $12, revoked_reason = $13,
@@ -371,6 +376,10 @@ pub async fn list_old_test(connection: &mut Connection, before: Timestamp, limit
 
 /// Forgets a key.
 pub async fn delete(tx: &mut Tx, id: KeyId) -> Result<(), StoreError> {
-    on_either!(tx.connection(), sqlx::query("DELETE FROM keys WHERE id = $1").bind(id.to_bytes().to_vec()), execute)?;
+    on_either!(
+        tx.writing().await?,
+        sqlx::query("DELETE FROM keys WHERE id = $1").bind(id.to_bytes().to_vec()),
+        execute
+    )?;
     Ok(())
 }

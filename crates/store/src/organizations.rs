@@ -34,8 +34,9 @@ impl TryFrom<Row> for Organization {
 /// Writes an organization, new or altered.
 pub async fn put(tx: &mut Tx, organization: &Organization) -> Result<(), StoreError> {
     let revision = tx.revision().0;
+    tx.forget_what_was_read();
     on_either!(
-        tx.connection(),
+        tx.writing().await?,
         sqlx::query(
             "INSERT INTO organizations (id, name, status, created_at, revision) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status, revision = excluded.revision",

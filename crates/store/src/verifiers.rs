@@ -36,7 +36,7 @@ impl TryFrom<Row> for Verifier {
 /// Writes a verifier, new or revoked.
 pub async fn put(tx: &mut Tx, verifier: &Verifier) -> Result<(), StoreError> {
     on_either!(
-        tx.connection(),
+        tx.writing().await?,
         sqlx::query(
             "INSERT INTO verifiers (id, name, digest, created_at, revoked_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (id) DO UPDATE SET revoked_at = excluded.revoked_at",

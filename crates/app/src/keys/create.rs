@@ -1,5 +1,7 @@
 //! Making keys.
 
+use std::sync::Arc;
+
 use claviger_domain::audit::Action;
 use claviger_domain::change::Change;
 use claviger_domain::definition::Api;
@@ -10,7 +12,7 @@ use claviger_domain::limits;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::time::Timestamp;
-use claviger_store::{Tx, keys, organizations};
+use claviger_store::{Tx, keys};
 
 use super::{Issued, check, find_api, find_visible, must_not_be_final};
 use crate::actor::{Acting, Deed, Need, old_secret};
@@ -69,7 +71,7 @@ impl App {
     ) -> Result<Mutation<Issued>, AppError> {
         let mut work = self.begin(actor).await?;
         let now = work.now;
-        let acting = actor.look_up(work.tx.connection(), Need::WriteKeys, now).await?;
+        let acting = actor.look_up(work.tx.connection().await?, Need::WriteKeys, now).await?;
         let (organization, api) = find_place(&mut work.tx, &acting, place).await?;
         self.room.take(&mut work.tx, organization, api.definition.name(), now).await?;
         let format = choose_format(&api, &acting, &input)?;
@@ -115,7 +117,7 @@ impl App {
         {
             return Err(AppError::forbidden("An ephemeral key cannot have more access than the key it is made with."));
         }
-        keys::create(&mut work.tx, &key).await?;
+        keys::create(&mut work.tx, &key);
         let deed = Deed::new(Action::KeyCreated, key.id, None, Some(&key)).of(organization);
         work.tell(Change::Key(Box::new(key.clone())), deed);
         let revision = work.tx.revision();
@@ -123,7 +125,7 @@ impl App {
     }
 }
 
-async fn find_place(tx: &mut Tx, acting: &Acting, place: KeyPlace) -> Result<(OrganizationId, Api), AppError> {
+async fn find_place(tx: &mut Tx, acting: &Acting, place: KeyPlace) -> Result<(OrganizationId, Arc<Api>), AppError> {
     let (organization, api) = match acting {
         Acting::Key { key, .. } => (key.organization, key.api.clone()),
         Acting::Operator => {
@@ -131,8 +133,8 @@ async fn find_place(tx: &mut Tx, acting: &Acting, place: KeyPlace) -> Result<(Or
             (organization, place.api.ok_or(AppError::invalid("api", "is missing"))?)
         }
     };
-    organizations::find(tx.connection(), organization).await?.ok_or(AppError::NotFound { what: "organization" })?;
-    Ok((organization, find_api(tx.connection(), &api).await?))
+    tx.find_organization(organization).await?.ok_or(AppError::NotFound { what: "organization" })?;
+    Ok((organization, find_api(tx, &api).await?))
 }
 
 fn choose_format<'a>(api: &'a Api, acting: &Acting, input: &CreateKey) -> Result<&'a KeyFormat, AppError> {
@@ -198,7 +200,7 @@ async fn find_parent(
         (Acting::Operator, None) => {
             return Err(AppError::invalid("parent_id", "is missing: an ephemeral key is made with another key"));
         }
-        (Acting::Operator, Some(id)) => find_visible(tx.connection(), acting, id).await?.key,
+        (Acting::Operator, Some(id)) => find_visible(tx.connection().await?, acting, id).await?.key,
     };
     if parent.organization != organization || parent.api != *api.definition.name() {
         return Err(AppError::NotFound { what: "API key" });

@@ -49,7 +49,7 @@ impl App {
         let now = work.now;
         let (acting, row) = find_for_mutation(&mut work, actor, id, if_match, Means::Change).await?;
         must_not_be_final(&row.key, now)?;
-        let api = find_api(work.tx.connection(), &row.key.api).await?;
+        let api = find_api(&mut work.tx, &row.key.api).await?;
         let allow_any_ip = input.allow_any_ip || input.ip.is_none();
         let key = patched(row.key.clone(), input);
         // What does not change is not judged again: a definition may have moved on since.
@@ -72,7 +72,7 @@ impl App {
         }
         acting.must_outrank(&key)?;
         if (changes_scopes || changes_restrictions || changes_expiry)
-            && let Some(parent) = find_parent(work.tx.connection(), &key).await?
+            && let Some(parent) = find_parent(work.tx.connection().await?, &key).await?
             && !key.is_within(&parent)
         {
             return Err(AppError::forbidden("An ephemeral key cannot have more access than the key it was made with."));

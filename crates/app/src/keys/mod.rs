@@ -6,6 +6,8 @@ mod edit;
 mod room;
 mod rotate;
 
+use std::sync::Arc;
+
 use claviger_domain::audit::Action;
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::definition::Api;
@@ -14,7 +16,7 @@ use claviger_domain::id::KeyId;
 use claviger_domain::key::{ApiName, Key, State};
 use claviger_domain::secret::IssuedSecret;
 use claviger_domain::time::Timestamp;
-use claviger_store::{Connection, Page, PageRequest, apis, keys};
+use claviger_store::{Connection, Page, PageRequest, Tx, keys};
 
 pub use create::{CreateKey, KeyPlace, Lifetime};
 pub use edit::UpdateKey;
@@ -92,8 +94,8 @@ async fn find_for_mutation(
     if_match: Option<Revision>,
     means: Means,
 ) -> Result<(Acting, KeyRow), AppError> {
-    let acting = actor.look_up(work.tx.connection(), Need::WriteKeys, work.now).await?;
-    let row = find_visible(work.tx.connection(), &acting, id).await?;
+    let acting = actor.look_up(work.tx.connection().await?, Need::WriteKeys, work.now).await?;
+    let row = find_visible(work.tx.connection().await?, &acting, id).await?;
     acting.may_change(&row.key, means == Means::Revoke)?;
     if if_match.is_some_and(|revision| revision != row.revision) {
         return Err(AppError::PreconditionFailed);
@@ -110,8 +112,8 @@ fn must_not_be_final(key: &Key, now: Timestamp) -> Result<(), AppError> {
     }
 }
 
-async fn find_api(connection: &mut Connection, name: &ApiName) -> Result<Api, AppError> {
-    apis::find(connection, name).await?.ok_or(AppError::NotFound { what: "API" })
+async fn find_api(tx: &mut Tx, name: &ApiName) -> Result<Arc<Api>, AppError> {
+    tx.find_api(name).await?.ok_or(AppError::NotFound { what: "API" })
 }
 
 /// The key that an ephemeral key was or will be made with.

@@ -36,7 +36,7 @@ impl Room {
             *left -= 1;
             return Ok(());
         }
-        let live = keys::count_live(tx.connection(), organization, api, now).await?;
+        let live = keys::count_live(tx.connection().await?, organization, api, now).await?;
         if live >= limits::KEYS_PER_ORGANIZATION_MAX {
             let message = format!(
                 "The organization has {} API keys already, which is the limit. Revoke keys that are not used.",

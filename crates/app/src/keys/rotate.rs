@@ -30,7 +30,7 @@ impl App {
         let (_, row) = find_for_mutation(&mut work, actor, id, if_match, Means::Change).await?;
         let mut key = row.key.clone();
         must_not_be_final(&key, now)?;
-        let api = find_api(work.tx.connection(), &key.api).await?;
+        let api = find_api(&mut work.tx, &key.api).await?;
         let format = format_for(&api, &key)?;
         let secret = format.issue(&*self.entropy);
         key.old_secret = match now.plus_seconds(overlap_seconds) {

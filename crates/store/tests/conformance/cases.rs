@@ -80,7 +80,7 @@ pub(crate) async fn put_place(store: &Store) {
 
 pub(crate) async fn create_keys(store: &Store, created: &[Key]) -> Revision {
     let mut tx = store.begin().await.unwrap();
-    keys::create_all(&mut tx, created).await.unwrap();
+    keys::create_all(&mut tx, created);
     for key in created {
         tx.publish(Change::Key(Box::new(key.clone())));
     }
@@ -288,10 +288,10 @@ pub(crate) async fn dead_ephemeral_keys_are_found_and_deleted(store: Store) {
     )
     .await;
     let mut tx = store.begin().await.unwrap();
-    let dead = keys::list_dead_ephemeral(tx.connection(), later(7), 10).await.unwrap();
+    let dead = keys::list_dead_ephemeral(tx.connection().await.unwrap(), later(7), 10).await.unwrap();
     let dead: Vec<KeyId> = dead.iter().map(|key| key.id).collect();
     assert_eq!(dead, [KeyId::from_u128(2), KeyId::from_u128(3)]);
-    assert_eq!(keys::list_dead_ephemeral(tx.connection(), later(7), 1).await.unwrap().len(), 1);
+    assert_eq!(keys::list_dead_ephemeral(tx.connection().await.unwrap(), later(7), 1).await.unwrap().len(), 1);
     keys::delete(&mut tx, dead[0]).await.unwrap();
     tx.commit(NOW).await.unwrap();
     let mut reader = store.read().await.unwrap();
@@ -303,7 +303,12 @@ pub(crate) async fn a_digest_belongs_to_one_key(store: Store) {
     create_keys(&store, &[key(1)]).await;
     let mut tx = store.begin().await.unwrap();
     let twin = Key { digest: key(1).digest, ..key(2) };
-    assert!(matches!(keys::create(&mut tx, &twin).await, Err(StoreError::Database(_))));
+    keys::create(&mut tx, &twin);
+    assert!(matches!(tx.connection().await, Err(StoreError::Database(_))));
+    drop(tx);
+    let mut tx = store.begin().await.unwrap();
+    keys::create(&mut tx, &twin);
+    assert!(matches!(tx.commit(NOW).await, Err(StoreError::Database(_))));
 }
 
 pub(crate) async fn verifiers_and_admin_tokens_live_and_die(store: Store) {
@@ -330,9 +335,9 @@ pub(crate) async fn verifiers_and_admin_tokens_live_and_die(store: Store) {
     let mut tx = store.begin().await.unwrap();
     verifiers::put(&mut tx, &Verifier { revoked_at: Some(later(1)), ..verifier.clone() }).await.unwrap();
     admin_tokens::revoke(&mut tx, token.id, later(1)).await.unwrap();
-    let revoked = admin_tokens::find(tx.connection(), token.id).await.unwrap().unwrap();
+    let revoked = admin_tokens::find(tx.connection().await.unwrap(), token.id).await.unwrap().unwrap();
     assert_eq!(revoked.revoked_at, Some(later(1)));
-    assert_eq!(admin_tokens::find(tx.connection(), AdminTokenId::from_u128(9)).await.unwrap(), None);
+    assert_eq!(admin_tokens::find(tx.connection().await.unwrap(), AdminTokenId::from_u128(9)).await.unwrap(), None);
     tx.commit(NOW).await.unwrap();
     let mut reader = store.read().await.unwrap();
     assert_eq!(admin_tokens::find_live(&mut reader, &digest).await.unwrap(), None);

@@ -50,6 +50,8 @@ on_both![
     cases::usage_totals_never_count_twice,
     cases::a_view_does_not_move,
     shared::members_stand_and_fall_alone,
+    shared::what_is_read_once_is_read_anew_when_it_changes,
+    shared::new_keys_are_there_for_whoever_looks_and_gone_when_discarded,
     shared::a_shared_transaction_that_ends_early_leaves_nothing,
     shared::audit_events_are_chained_found_and_never_altered,
     shared::answers_are_kept_for_their_caller_and_forgotten,
@@ -68,13 +70,9 @@ async fn postgres_store() -> Store {
 
 #[test]
 fn every_store_function_is_named_in_the_suite() {
-    let suite = [
-        include_str!("cases.rs"),
-        include_str!("opening.rs"),
-        include_str!("shared.rs"),
-        include_str!("snapshot.rs"),
-    ]
-    .concat();
+    let suite =
+        [include_str!("cases.rs"), include_str!("opening.rs"), include_str!("shared.rs"), include_str!("snapshot.rs")]
+            .concat();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut functions = 0;
     for file in std::fs::read_dir(folder).unwrap() {

@@ -4,6 +4,7 @@ use claviger_domain::audit::{Action, AuditEvent, Author, FIRST_PREVIOUS_HASH, So
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{Creator, Environment, Key, Kind};
+use claviger_domain::organization::Organization;
 use claviger_store::audit::AuditFilter;
 use claviger_store::idempotency::{Attempt, KeptAnswer};
 use claviger_store::{PageRequest, Store, Tx, audit, feed, idempotency, keys, organizations};
@@ -35,16 +36,13 @@ pub(crate) async fn members_stand_and_fall_alone(store: Store) {
     let mut tx = store.begin().await.unwrap();
     put(&mut tx, 1).await;
     tx.keep().unwrap();
-    tx.open_member().await.unwrap();
     assert_eq!((tx.revision_before(), tx.revision()), (Revision(1), Revision(2)));
     put(&mut tx, 2).await;
     tx.discard().await.unwrap();
-    tx.open_member().await.unwrap();
     // This one only looks, and sees what was kept.
-    assert!(organizations::find(tx.connection(), OrganizationId::from_u128(1)).await.unwrap().is_some());
-    assert!(organizations::find(tx.connection(), OrganizationId::from_u128(2)).await.unwrap().is_none());
+    assert!(organizations::find(tx.connection().await.unwrap(), OrganizationId::from_u128(1)).await.unwrap().is_some());
+    assert!(organizations::find(tx.connection().await.unwrap(), OrganizationId::from_u128(2)).await.unwrap().is_none());
     tx.keep().unwrap();
-    tx.open_member().await.unwrap();
     put(&mut tx, 3).await;
     let committed = tx.commit(NOW).await.unwrap();
     let expected = [(1, 1), (2, 3)].map(|(revision, number)| feed::Transaction {
@@ -61,11 +59,55 @@ pub(crate) async fn members_stand_and_fall_alone(store: Store) {
     assert_eq!(told, [(2, "org 3", 2), (1, "org 1", 1)]);
 }
 
+pub(crate) async fn what_is_read_once_is_read_anew_when_it_changes(store: Store) {
+    put_place(&store).await;
+    let (id, api) = (OrganizationId::from_u128(1), "tork".parse().unwrap());
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.find_organization(id).await.unwrap(), Some(organization(1)));
+    assert_eq!(tx.find_organization(OrganizationId::from_u128(2)).await.unwrap(), None);
+    let first = tx.find_api(&api).await.unwrap().unwrap();
+    assert!(std::sync::Arc::ptr_eq(&first, &tx.find_api(&api).await.unwrap().unwrap()));
+    let renamed = Organization { name: "renamed".parse().unwrap(), ..organization(1) };
+    organizations::put(&mut tx, &renamed).await.unwrap();
+    assert_eq!(tx.find_organization(id).await.unwrap().as_ref(), Some(&renamed));
+    tx.discard().await.unwrap();
+    assert_eq!(tx.find_organization(id).await.unwrap(), Some(organization(1)));
+}
+
+pub(crate) async fn new_keys_are_there_for_whoever_looks_and_gone_when_discarded(store: Store) {
+    put_place(&store).await;
+    let publish = |tx: &mut Tx, number| {
+        keys::create(tx, &key(number));
+        tx.publish(Change::Key(Box::new(key(number))));
+    };
+    let mut tx = store.begin().await.unwrap();
+    publish(&mut tx, 1);
+    tx.keep().unwrap();
+    publish(&mut tx, 2);
+    tx.discard().await.unwrap();
+    publish(&mut tx, 3);
+    let is_there = async |tx: &mut Tx, number| {
+        keys::find(tx.connection().await.unwrap(), KeyId::from_u128(number)).await.unwrap().is_some()
+    };
+    // Looking sends the kept one and the member's own; discarding takes back only the own.
+    assert!(is_there(&mut tx, 1).await && !is_there(&mut tx, 2).await && is_there(&mut tx, 3).await);
+    tx.discard().await.unwrap();
+    assert!(is_there(&mut tx, 1).await && !is_there(&mut tx, 3).await);
+    publish(&mut tx, 4);
+    tx.keep().unwrap();
+    publish(&mut tx, 5);
+    assert_eq!(tx.commit(NOW).await.unwrap().len(), 3);
+    let mut reader = store.read().await.unwrap();
+    for (number, is_kept) in [(1, true), (2, false), (3, false), (4, true), (5, true)] {
+        let found = keys::find(&mut reader, KeyId::from_u128(number)).await.unwrap();
+        assert_eq!(found.is_some(), is_kept, "{number}");
+    }
+}
+
 pub(crate) async fn a_shared_transaction_that_ends_early_leaves_nothing(store: Store) {
     let mut tx = store.begin().await.unwrap();
     put(&mut tx, 1).await;
     tx.keep().unwrap();
-    tx.open_member().await.unwrap();
     drop(tx);
     let mut reader = store.read().await.unwrap();
     assert_eq!(feed::find_revision(&mut reader).await.unwrap(), Revision(0));
@@ -132,7 +174,7 @@ pub(crate) async fn answers_are_kept_for_their_caller_and_forgotten(store: Store
     let mut tx = store.begin().await.unwrap();
     assert_eq!(idempotency::delete_before(&mut tx, NOW, 10).await.unwrap(), 0);
     assert_eq!(idempotency::delete_before(&mut tx, later(1), 10).await.unwrap(), 1);
-    assert_eq!(idempotency::find(tx.connection(), &mine).await.unwrap(), None);
+    assert_eq!(idempotency::find(tx.connection().await.unwrap(), &mine).await.unwrap(), None);
 }
 
 pub(crate) async fn old_test_keys_that_were_made_with_a_key_are_found(store: Store) {
