@@ -1,4 +1,4 @@
-//! `Authorization` lines: `domain::credential` beside a plain reading of RFC 6750 and of the rule "one credential or none".
+//! `Authorization` lines: `domain::credential` beside a plain reading of RFC 6750 and of "one credential or none".
 //!
 //! The input is the values of the lines, separated by the byte 0x1E.
 

@@ -1,5 +1,5 @@
-//! Definition files: parsing ends, without panic and with a bounded answer; what parses is sound, comes back the same from TOML
-//! and JSON, and can be asked everything that the product asks of a definition.
+//! Definition files: parsing ends, without panic and with a bounded answer; what parses is sound, comes back the same
+//! from TOML and JSON, and can be asked everything that the product asks of a definition.
 //!
 //! The input is one file, or two separated by the byte 0x1E, which are then compared.
 

@@ -1,5 +1,5 @@
-//! Paths: `domain::path` beside a plain list of what a canonical path must not hold, and what must hold of every path that
-//! is accepted: nothing is left to decode, and what is compared after decoding is found by a pattern before it.
+//! Paths: `domain::path` beside a plain list of what a canonical path must not hold, and what must hold of every path
+//! that is accepted: nothing is left to decode, and every other spelling of it is the same endpoint.
 
 #![no_main]
 

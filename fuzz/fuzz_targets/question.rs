@@ -1,5 +1,5 @@
-//! `POST /v1/verify`: any body gets a verdict or a refusal, the two are told apart as a plain reading of the JSON does, and a
-//! refusal quotes nothing that could be a secret.
+//! `POST /v1/verify`: any body gets a verdict or a refusal, as a plain reading of the JSON says, and a refusal quotes
+//! nothing that could be a secret.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: throws hostile input at the parsers, on the stable toolchain.
 //!
-//! The targets are in `fuzz/`, a workspace of its own. What a run finds is kept in `target/fuzz/corpus`, and `--keep` takes
-//! what is new there into the committed corpora.
+//! The targets are in `fuzz/`, a workspace of its own. What a run finds is kept in `target/fuzz/corpus`, and `--keep`
+//! takes what is new there into the committed corpora.
 
 use std::fs;
 use std::path::Path;
@@ -204,8 +204,8 @@ fn last_word(log: &str) -> Option<&str> {
     Some(line.split_once("DONE")?.1.trim())
 }
 
-/// Writes the committed corpus anew: of a smallest set of inputs that reaches all code that is reached, the shortest ones, as
-/// many as a corpus may have.
+/// Writes the committed corpus anew: of a smallest set of inputs that reaches all code that is reached, the shortest
+/// ones, as many as a corpus may have.
 fn keep(machine: &Machine, target: &Target) -> Result<()> {
     let name = target.name;
     let (committed, merged) = (format!("fuzz/corpus/{name}"), format!("target/fuzz/merged/{name}"));
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_finding_and_the_last_word_are_read_from_the_log() {
-        let log = "#2\tINITED cov: 4\n==7== ERROR: libFuzzer: deadly signal\nartifact_prefix='a/'; Test unit written to a/crash-1\n";
+        let log = "#2\tINITED cov: 4\n==7== ERROR: libFuzzer\nartifact_prefix='a/'; Test unit written to a/crash-1\n";
         assert_eq!(crashing_input(log), Some("a/crash-1"));
         assert_eq!(last_word(log), None);
         let log = "#9\tDONE   cov: 41 ft: 95 exec/s: 7\nDone 9 runs in 1 second(s)\n";
