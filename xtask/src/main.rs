@@ -11,6 +11,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod needs;
 mod openapi;
 mod shell;
@@ -27,7 +28,12 @@ Claviger's chores. Run one with `cargo xtask CHORE`.
                      Installs what is missing on a Debian machine, and says so first.
                      --long  gives each property test sixteen times as many cases
   ci                 Run every check that is not a test: format, file length, clippy, docs, crate diagram and licences,
-                     openapi.json. CI runs `cargo xtask ci`, then `cargo xtask test`.
+                     openapi.json. CI runs `cargo xtask ci`, `cargo xtask test`, then `cargo xtask fuzz`.
+  fuzz [OPTIONS]     Throw hostile input at every parser: a minute for each target in fuzz/, two at a time.
+                     --seconds N  the time for each target
+                     --target T   only this one
+                     --keep       take what was found into the committed corpora, fuzz/corpus
+                     --lock       only write fuzz/Cargo.lock anew, after a change of Cargo.lock
   openapi [--check]  Write openapi.json from the code.
                      --check  only says whether the committed file is up to date
   bench [ARGS…]      Run the benchmarks in release mode; the arguments go to the bench program as they are.
@@ -53,6 +59,7 @@ fn main() -> ExitCode {
         ["openapi", "--check"] => openapi::check(),
         ["bench", bench_arguments @ ..] => bench::run(bench_arguments),
         ["bench-start", bench_arguments @ ..] => bench::start(bench_arguments),
+        ["fuzz", options @ ..] if let Some(options) = fuzz::Options::read(options) => fuzz::run(&options),
         unknown => {
             eprintln!("error: there is no chore `{}`\n\n{HELP}", unknown.join(" "));
             return ExitCode::from(2);

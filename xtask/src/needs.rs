@@ -44,11 +44,26 @@ pub(crate) const FOR_CHECKS: &[Need] = &[
     CARGO_DENY,
 ];
 
+/// What fuzzing needs.
+pub(crate) const FOR_FUZZ: &[Need] = &[
+    Need { command: "c++", from: Source::Debian("g++"), why: "compiles the fuzzer's runtime" },
+    Need { command: "cargo-fmt", from: Source::Rustup("rustfmt"), why: "checks the format" },
+    CARGO_FUZZ,
+];
+
 const CARGO_DENY: Need = Need {
     command: "cargo-deny",
     from: Source::Crate { version: "0.20.2" },
     why: "checks the crate diagram, licences and sources",
 };
+
+const CARGO_FUZZ: Need =
+    Need { command: "cargo-fuzz", from: Source::Crate { version: "0.13.2" }, why: "builds the fuzz targets" };
+
+/// Where [`FOR_FUZZ`] puts cargo-fuzz, relative to the repository's root.
+pub(crate) fn cargo_fuzz() -> String {
+    CARGO_FUZZ.program()
+}
 
 /// Where [`FOR_CHECKS`] puts cargo-deny, relative to the repository's root.
 pub(crate) fn cargo_deny() -> String {
@@ -153,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_need_says_what_it_is_for() {
-        for need in FOR_TESTS.iter().chain(FOR_CHECKS) {
+        for need in FOR_TESTS.iter().chain(FOR_CHECKS).chain(FOR_FUZZ) {
             assert!(!need.why.is_empty() && !need.why.ends_with('.'), "{}: {:?}", need.command, need.why);
         }
     }

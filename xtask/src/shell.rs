@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -94,6 +95,14 @@ impl CommandLine {
         ensure_success(child.wait()?)
     }
 
+    /// Runs with standard output and error written to a file.
+    pub(crate) fn run_into(&self, file: &Path) -> Result<()> {
+        let output = File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
+        let errors = output.try_clone().with_context(|| format!("cannot write {}", file.display()))?;
+        let status = self.command().stdin(Stdio::null()).stdout(output).stderr(errors).status();
+        ensure_success(status.with_context(|| format!("cannot start `{self}`"))?)
+    }
+
     fn command(&self) -> Command {
         // A bare name is looked up on the search path, a path starts at the root.
         let program = if self.program.contains('/') { root().join(&self.program) } else { self.program.clone().into() };
@@ -159,6 +168,16 @@ mod tests {
         let failure = watched.run_watched(|line| lines.push(line.to_owned())).expect_err("exit 3 is a failure");
         assert_eq!(lines, ["one", "two"]);
         assert_eq!(failure.to_string(), "exit status: 3");
+    }
+
+    #[test]
+    fn output_goes_to_a_file() {
+        let file = std::env::temp_dir().join(format!("xtask-{}.log", std::process::id()));
+        let command = CommandLine::new("sh", "-c").argument("echo one; echo two >&2; exit 3");
+        let failure = command.run_into(&file).expect_err("exit 3 is a failure");
+        let written = std::fs::read_to_string(&file).expect("the file was written");
+        std::fs::remove_file(&file).expect("the file is ours");
+        assert_eq!((&*written, &*failure.to_string()), ("one\ntwo\n", "exit status: 3"));
     }
 
     #[test]

@@ -307,8 +307,11 @@ fn check_place(written: &Written, mistakes: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     for host in &written.hosts {
         let host_byte = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
-        if host.is_empty() || host.len() > 253 || !host.bytes().all(host_byte) {
-            mistakes.push(format!("host {host:?} must be a lower-case host name without a port"));
+        let is_name =
+            host.len() <= 253 && host.bytes().all(host_byte) && host.split('.').all(|label| !label.is_empty());
+        if !is_name {
+            // A request's host is compared without the dot of a fully qualified name.
+            mistakes.push(format!("host {host:?} must be a lower-case host name without a port or a dot at the end"));
         }
         if !seen.insert(host) {
             mistakes.push(format!("host {host:?} is listed twice"));
@@ -319,6 +322,8 @@ fn check_place(written: &Written, mistakes: &mut Vec<String>) {
 fn check_formats(written: &Written, mistakes: &mut Vec<String>) {
     if written.keys.is_empty() || written.keys.len() > limits::FORMATS_PER_API_MAX {
         mistakes.push(format!("an api has 1 to {} [[keys]]", limits::FORMATS_PER_API_MAX));
+        // Thousands fit into a file, and each two of them may be a mistake.
+        return;
     }
     for (position, format) in written.keys.iter().enumerate() {
         mistakes.extend(format.mistakes());
@@ -393,7 +398,10 @@ fn check_errors(errors: &ErrorForm, mistakes: &mut Vec<String>) {
         let known = codes.iter().copied().collect::<Vec<_>>().join(", ");
         mistakes.push(format!("errors.denials.{name} is not a denial; there are {known}"));
     }
-    for status in errors.status_codes.keys().filter(|status| !matches!(status.parse(), Ok(400_u16..=599))) {
+    // As it is looked up: the integer parser alone would take "+401" and "0401", which no answer has.
+    let is_status =
+        |text: &str| text.parse().is_ok_and(|status: u16| (400..=599).contains(&status) && status.to_string() == text);
+    for status in errors.status_codes.keys().filter(|status| !is_status(status)) {
         mistakes.push(format!("errors.status_codes.{status} is not an HTTP error status"));
     }
 }
@@ -456,6 +464,11 @@ mod tests {
             ("title = \"Acme API\"", "title = 'Say \"hi\"'", "title"),
             ("title = \"Acme API\"", "title = \"Acme API\"\ncolour = 1", "unknown field"),
             ("api.acme.test", "API.acme.test", "lower-case host"),
+            ("api.acme.test", "api.acme.test.", "dot at the end"),
+            ("api.acme.test", "api..test", "lower-case host"),
+            ("[[scopes]]", "[errors]\nstatus_codes = { 399 = \"x\" }\n[[scopes]]", "status_codes.399 is not"),
+            ("[[scopes]]", "[errors]\nstatus_codes = { \"+401\" = \"x\" }\n[[scopes]]", "status_codes.+401 is not"),
+            ("[[scopes]]", "[errors]\nstatus_codes = { 0401 = \"x\" }\n[[scopes]]", "status_codes.0401 is not"),
             ("GET /v1/things/{id}", "GET /v1/api-keys", "customer API's own"),
             ("\"base62\"", "\"base61\"", "unknown variant"),
             ("name = \"acme\"", "name = \"Acme\"", "api's name"),
@@ -470,6 +483,14 @@ mod tests {
     fn mistakes_are_reported_together() {
         let text = GOOD.replace("ac_rk_", "ac_live_").replace("\"/v1\"", "\"v1\"").replace("length = 32", "length = 2");
         assert!(Definition::parse(&text).unwrap_err().0.len() >= 4);
+    }
+
+    #[test]
+    fn mistakes_are_not_reported_for_each_two_of_too_many_keys() {
+        let key = "{prefix='ab',kind='secret',environment='live',alphabet='hex',length=9},";
+        let keys = key.repeat(limits::DEFINITION_BYTES_MAX / key.len() - 1);
+        let text = format!("name = 'acme'\ntitle = 'Acme'\nbase_path = '/v1'\nkeys = [{keys}]\n");
+        assert_eq!(Definition::parse(&text).unwrap_err().0, ["an api has 1 to 16 [[keys]]"]);
     }
 
     #[test]
