@@ -70,7 +70,9 @@ impl Caller {
         match (verdict.decision, verdict.key) {
             (Ok(()), Some(key)) => Ok(Self { key: key.id, by_old_secret: key.by_old_secret, api: api.clone() }),
             (Ok(()), None) => Err(Failure::broken("an allowed verdict without a key")),
-            (Err(denial), _) => Err(Failure::denied(denial, scope.map(Scope::to_string))),
+            (Err(denial), key) => {
+                Err(Failure::denied(denial, key.map(|key| key.environment), scope.map(Scope::to_string)))
+            }
         }
     }
 
