@@ -145,6 +145,14 @@ pub(crate) struct Response {
 
 impl Response {
     fn parse(bytes: &[u8], is_head: bool) -> io::Result<Self> {
+        match Self::parse_first(bytes, is_head)? {
+            (response, []) => Ok(response),
+            (_, rest) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} bytes too many", rest.len()))),
+        }
+    }
+
+    /// The first answer of those in the bytes, and what follows it.
+    pub(crate) fn parse_first(bytes: &[u8], is_head: bool) -> io::Result<(Self, &[u8])> {
         let broken = |what: &str| {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned();
             io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {shown:?}"))
@@ -161,18 +169,23 @@ impl Response {
             .ok_or_else(|| broken("a header without a colon"))?;
         let mut response = Self { status, headers, body: Vec::new() };
         let rest = &bytes[end + 4..];
-        response.body = match (response.header("transfer-encoding"), response.header("content-length")) {
-            _ if is_head => Vec::new(),
+        let (body, rest) = match (response.header("transfer-encoding"), response.header("content-length")) {
+            _ if is_head => (Vec::new(), rest),
             (Some("chunked"), None) => unchunked(rest).ok_or_else(|| broken("bad chunks"))?,
-            (None, Some(length)) if length.parse() == Ok(rest.len()) => rest.to_owned(),
-            (None, None) if matches!(status, 204 | 304) && rest.is_empty() => Vec::new(),
-            _ => return Err(broken("the body is not as long as announced")),
+            (None, Some(length)) => {
+                let parts = length.parse().ok().and_then(|length| rest.split_at_checked(length));
+                let (body, rest) = parts.ok_or_else(|| broken("the body is not as long as announced"))?;
+                (body.to_owned(), rest)
+            }
+            (None, None) if matches!(status, 100..200 | 204 | 304) => (Vec::new(), rest),
+            _ => return Err(broken("the body's length is not announced")),
         };
-        Ok(response)
+        response.body = body;
+        Ok((response, rest))
     }
 
     /// What must hold of every answer, whoever asked and for whatever.
-    fn must_be_sound(&self, request: &str) {
+    pub(crate) fn must_be_sound(&self, request: &str) {
         if self.status == 401 {
             let challenge = self.header("www-authenticate");
             let is_bearer = challenge.is_some_and(|challenge| challenge.starts_with("Bearer realm=\""));
@@ -225,7 +238,8 @@ impl Response {
     }
 }
 
-fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {
+/// The body in these chunks, and what follows them.
+fn unchunked(mut rest: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut body = Vec::new();
     loop {
         let end = rest.windows(2).position(|two| two == b"\r\n")?;
@@ -233,7 +247,7 @@ fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {
         let size = usize::from_str_radix(size, 16).ok()?;
         rest = rest.get(end + 2..)?;
         if size == 0 {
-            return (rest == b"\r\n").then_some(body);
+            return Some((body, rest.strip_prefix(b"\r\n")?));
         }
         body.extend_from_slice(rest.get(..size)?);
         rest = rest.get(size..)?.strip_prefix(b"\r\n")?;

@@ -160,6 +160,12 @@ pub(crate) struct DemoArgs {
     /// Internal address; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081", value_parser = config::parse_listen)]
     pub(crate) internal_listen: SocketAddr,
+    /// Networks whose forwarding header is believed, separated by commas
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    pub(crate) trusted_proxies: Option<Vec<IpRule>>,
+    /// Header in which trusted proxies name the client: x-forwarded-for or forwarded
+    #[arg(long, value_name = "HEADER", value_parser = config::parse_forwarding_header)]
+    pub(crate) forwarding_header: Option<ForwardingHeader>,
     /// Print one line of JSON with addresses and keys, once everything is ready
     #[arg(long)]
     pub(crate) json: bool,

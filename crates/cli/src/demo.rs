@@ -20,8 +20,13 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let signals = Signals::listen()?;
     let place = Place::choose(args.data)?;
     let directory = DataDir::new(place.path());
-    let said =
-        Settings { listen: Some(args.listen), internal_listen: Some(args.internal_listen), ..Settings::default() };
+    let said = Settings {
+        listen: Some(args.listen),
+        internal_listen: Some(args.internal_listen),
+        trusted_proxies: args.trusted_proxies,
+        forwarding_header: args.forwarding_header,
+        ..Settings::default()
+    };
     let config = said.resolve().map_err(|mistakes| Failure::new(mistakes.to_string()))?;
     let node = Node::start(&directory, &config, Some(upstream::guarded)).await?;
     let deployment = seed::plant(node.app()).await?;

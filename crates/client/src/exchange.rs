@@ -74,7 +74,8 @@ pub fn denial_answer(engine: &Engine, verdict: &Verdict, denial: Denial) -> Erro
     let directory = engine.directory();
     let api = verdict.api.map(|api| directory.api(api));
     let missing_scope = api.zip(verdict.missing_scope).and_then(|(api, scope)| api.scope_name(scope));
-    wire::denial(api.map(CompiledApi::definition), denial, missing_scope.map(Scope::as_str))
+    let environment = verdict.key.map(|key| key.environment);
+    wire::denial(api.map(CompiledApi::definition), denial, environment, missing_scope.map(Scope::as_str))
 }
 
 /// An error answer as an HTTP response that no cache keeps.

@@ -136,7 +136,7 @@ impl Shared {
             None => select_api(&directory, head),
             Some(name) => match directory.find(name.as_str()) {
                 Some(api) => Some(api),
-                None => return Err(wire::denial(None, Denial::Unavailable, None)),
+                None => return Err(wire::denial(None, Denial::Unavailable, None, None)),
             },
         };
         drop(directory);

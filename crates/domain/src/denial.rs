@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::Environment;
+
 /// Why a presented secret does not pass. A value, not an error: nothing is broken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -105,9 +107,9 @@ impl Denial {
         }
     }
 
-    /// What to tell a key's holder when the api's definition has no words of its own. The four ways of
-    /// being unknown share one sentence.
-    pub const fn message(self) -> &'static str {
+    /// What to tell the holder of a key of this environment, `None` where no key was found, when the api's definition has
+    /// no words of its own. The four ways of being unknown share one sentence.
+    pub const fn message(self, environment: Option<Environment>) -> &'static str {
         match self {
             Self::Missing => "No API key was provided. Send it as: Authorization: Bearer <your key>.",
             Self::Malformed | Self::NotFound | Self::Revoked | Self::Disabled => {
@@ -115,7 +117,11 @@ impl Denial {
             }
             Self::Expired => "The API key provided has expired. Create or rotate a key to continue.",
             Self::SubscriptionInactive => "The organization's subscription does not include access to this API.",
-            Self::WrongEnvironment => "This endpoint is not available to keys of this environment.",
+            Self::WrongEnvironment => match environment {
+                Some(Environment::Test) => "This endpoint does not accept test keys. Use a live API key.",
+                Some(Environment::Live) => "This endpoint accepts test keys only. Use a test API key.",
+                None => "This endpoint is not available to keys of this environment. Use a key of the other one.",
+            },
             Self::IpNotAllowed => "This API key may not be used from this IP address.",
             Self::ReferrerNotAllowed => "This API key may not be used from this referrer.",
             Self::EndpointNotAllowed => "This API key may not be used for this endpoint.",
@@ -142,9 +148,19 @@ mod tests {
         let unknown = [Denial::Malformed, Denial::NotFound, Denial::Revoked, Denial::Disabled];
         for denial in unknown {
             assert_eq!(
-                (denial.public_code(), denial.status(), denial.message()),
-                (unknown[0].public_code(), unknown[0].status(), unknown[0].message())
+                (denial.public_code(), denial.status(), denial.message(None)),
+                (unknown[0].public_code(), unknown[0].status(), unknown[0].message(None))
             );
+        }
+    }
+
+    #[test]
+    fn the_wrong_environment_says_which_one_is_right() {
+        let message = |environment| Denial::WrongEnvironment.message(environment);
+        assert!(message(Some(Environment::Test)).contains("Use a live API key"));
+        assert!(message(Some(Environment::Live)).contains("Use a test API key"));
+        for denial in Denial::ALL.into_iter().filter(|denial| *denial != Denial::WrongEnvironment) {
+            assert_eq!(denial.message(Some(Environment::Test)), denial.message(Some(Environment::Live)));
         }
     }
 

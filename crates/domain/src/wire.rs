@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::definition::{Definition, Form};
 use crate::denial::Denial;
+use crate::key::Environment;
 
 /// An error answer, ready for any HTTP library.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,10 +22,17 @@ pub struct ErrorAnswer {
 }
 
 /// The answer to a caller who is denied. Without a definition (no api could be chosen) it is problem+json.
-pub fn denial(definition: Option<&Definition>, denial: Denial, missing_scope: Option<&str>) -> ErrorAnswer {
+///
+/// `environment` is that of the key that was presented, once one was found.
+pub fn denial(
+    definition: Option<&Definition>,
+    denial: Denial,
+    environment: Option<Environment>,
+    missing_scope: Option<&str>,
+) -> ErrorAnswer {
     let words = definition.and_then(|definition| definition.errors().denials.get(denial.public_code()));
     let code = words.and_then(|words| words.code.as_deref());
-    let message = words.and_then(|words| words.message.as_deref()).unwrap_or(denial.message());
+    let message = words.and_then(|words| words.message.as_deref()).unwrap_or(denial.message(environment));
     let mut answer = match code {
         Some(code) => body(definition, denial.status(), code, message, None),
         None => error(definition, denial.status(), denial.public_code(), message, None),
@@ -124,9 +132,9 @@ mod tests {
             "[errors]\nform = \"envelope\"\nstatus_codes = { 403 = \"FORBIDDEN\" }\n\
              [errors.denials.invalid]\ncode = \"invalid_api_key\"\nmessage = \"No.\"",
         );
-        let answer = denial(Some(&acme), Denial::Revoked, None);
+        let answer = denial(Some(&acme), Denial::Revoked, None, None);
         assert_eq!(answer.body, r#"{"success":false,"error":{"code":"invalid_api_key","message":"No.","status":401}}"#);
-        let answer = denial(Some(&acme), Denial::IpNotAllowed, None);
+        let answer = denial(Some(&acme), Denial::IpNotAllowed, None, None);
         assert!(answer.body.contains(r#""code":"FORBIDDEN""#), "{}", answer.body);
         assert_eq!(answer.challenge, None);
     }
@@ -144,14 +152,14 @@ mod tests {
     #[test]
     fn challenges_follow_rfc_6750() {
         let acme = definition("");
-        let challenge = |denied, scope| denial(Some(&acme), denied, scope).challenge;
+        let challenge = |denied, scope| denial(Some(&acme), denied, None, scope).challenge;
         assert_eq!(challenge(Denial::Missing, None).as_deref(), Some(r#"Bearer realm="Acme""#));
         assert_eq!(
             challenge(Denial::InsufficientScope, Some("evaluate")).as_deref(),
             Some(r#"Bearer realm="Acme", error="insufficient_scope", scope="evaluate""#)
         );
         let unknown = [Denial::Malformed, Denial::NotFound, Denial::Revoked, Denial::Disabled]
-            .map(|denied| denial(Some(&acme), denied, None));
+            .map(|denied| denial(Some(&acme), denied, None, None));
         assert!(unknown.iter().all(|answer| *answer == unknown[0]));
         for denied in Denial::ALL {
             assert_eq!(
@@ -163,6 +171,6 @@ mod tests {
 
     #[test]
     fn only_being_unavailable_asks_to_come_back() {
-        assert_eq!(denial(None, Denial::Unavailable, None).retry_after_seconds, Some(1));
+        assert_eq!(denial(None, Denial::Unavailable, None, None).retry_after_seconds, Some(1));
     }
 }

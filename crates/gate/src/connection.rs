@@ -229,6 +229,7 @@ mod tests {
             assert_eq!(status, Some("400"), "{line} {rest:?}: {answer}");
             assert!(answer.contains("content-type: application/problem+json"), "{answer}");
             assert!(answer.contains(r#""code":"invalid_request""#), "{answer}");
+            assert!(answer.contains("connection: close"), "{answer}");
         }
         check("GET / HTTP/1.0\r\nhost: a\r\n\r\n", "HTTP/1.0 200 OK", 60..61).await;
         let absolute = "GET http://A/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use claviger_domain::peer::Peer;
 use claviger_domain::wire::{self, ErrorAnswer};
-use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Body;
@@ -110,7 +110,8 @@ impl fmt::Debug for Front {
 /// target too, as only a proxy is asked to.
 ///
 /// A server in front that goes by another of two hosts than we do would guard another api than we serve: so a target that is
-/// a whole URL (RFC 9112 section 3.2.2) must name the host that the header names, and there is one header.
+/// a whole URL (RFC 9112 section 3.2.2) must name the host that the header names, and there is one header. What follows on
+/// the same connection is not read: whoever sent that request reads HTTP otherwise than we do.
 pub(crate) fn refusal<B>(request: &Request<B>) -> Option<Response<Full<Bytes>>> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
@@ -123,7 +124,9 @@ pub(crate) fn refusal<B>(request: &Request<B>) -> Option<Response<Full<Bytes>>> 
         _ if request.method() == Method::CONNECT => "This is no proxy.",
         _ => return None,
     };
-    Some(error_response(wire::error(None, 400, "invalid_request", message, None)))
+    let mut answer = error_response(wire::error(None, 400, "invalid_request", message, None));
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    Some(answer)
 }
 
 /// The answer when the fallback did not come to one.

@@ -8,6 +8,7 @@ use claviger_app::AppError;
 use claviger_domain::definition::Definition;
 use claviger_domain::denial::Denial;
 use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId, VerifierId};
+use claviger_domain::key::Environment;
 use claviger_domain::wire::{self, ErrorAnswer};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -28,7 +29,7 @@ pub(crate) struct Failure(Sort);
 #[derive(Clone, Debug)]
 enum Sort {
     /// The key does not pass.
-    Denied { denial: Denial, missing_scope: Option<String> },
+    Denied { denial: Denial, environment: Option<Environment>, missing_scope: Option<String> },
     /// The operator's credential does not pass.
     NotTheOperator { is_presented: bool },
     /// The request was answered before; whoever read its Idempotency-Key gives that answer again.
@@ -59,8 +60,8 @@ impl Failure {
     }
 
     /// The verdict on the caller's key.
-    pub(crate) fn denied(denial: Denial, missing_scope: Option<String>) -> Self {
-        Self(Sort::Denied { denial, missing_scope })
+    pub(crate) fn denied(denial: Denial, environment: Option<Environment>, missing_scope: Option<String>) -> Self {
+        Self(Sort::Denied { denial, environment, missing_scope })
     }
 
     /// No admin token, or one that is not valid.
@@ -147,7 +148,9 @@ impl Failure {
 
     fn answer(&self, definition: Option<&Definition>) -> ErrorAnswer {
         match &self.0 {
-            Sort::Denied { denial, missing_scope } => wire::denial(definition, *denial, missing_scope.as_deref()),
+            Sort::Denied { denial, environment, missing_scope } => {
+                wire::denial(definition, *denial, *environment, missing_scope.as_deref())
+            }
             Sort::NotTheOperator { is_presented } => operator_answer(*is_presented),
             Sort::Answered { .. } => Self::broken("a repeated request without its Idempotency-Key").answer(definition),
             Sort::Refused { status, code, message, field } => {
@@ -205,7 +208,7 @@ impl From<AppError> for Failure {
             AppError::Invalid { field: Some(field), message } => Self::invalid_field(&field, &message),
             AppError::Invalid { field: None, message } => Self::invalid(None, &message),
             AppError::Forbidden { message } => Self::refused(StatusCode::FORBIDDEN, "forbidden", &message),
-            AppError::Denied(denial) => Self::denied(denial, None),
+            AppError::Denied(denial) => Self::denied(denial, None, None),
             AppError::NotFound { what } => Self::not_found(what),
             AppError::Conflict { message } => Self::refused(StatusCode::CONFLICT, "conflict", &message),
             AppError::PreconditionFailed => Self::precondition_failed(),

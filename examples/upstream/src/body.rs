@@ -4,6 +4,7 @@
 //! This is done by hand because derived errors quote the value that did not fit, and a value here may be the
 //! very text whose personal data must not be repeated.
 
+use axum::body::HttpBody as _;
 use axum::extract::{FromRequest, Request};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -27,13 +28,13 @@ impl<S: Send + Sync> FromRequest<S> for Members {
                 "The body must be JSON, sent with the header Content-Type: application/json.",
             ));
         }
+        // Who announces too much need not send it.
+        if request.body().size_hint().lower() > BODY_BYTES_MAX as u64 {
+            return Err(too_large());
+        }
         let bytes = axum::body::Bytes::from_request(request, state).await.map_err(|rejection| {
             if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Failure::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "body_too_large",
-                    format!("The body is longer than {BODY_BYTES_MAX} bytes."),
-                )
+                too_large()
             } else {
                 Failure::bad_request("incomplete_body", "The body could not be read to its end.")
             }
@@ -125,6 +126,11 @@ pub(crate) fn shorten(name: &str) -> String {
 /// `a`, `b`: names as a sentence lists them.
 pub(crate) fn list(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn too_large() -> Failure {
+    let message = format!("The body is longer than {BODY_BYTES_MAX} bytes.");
+    Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
 }
 
 fn wrong_type(field: &str, expected: &str) -> Failure {

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use claviger_domain::definition::Definition;
 use claviger_domain::denial::Denial;
+use claviger_domain::key::Environment;
 use claviger_engine::{Engine, Verdict, VerifiedKey};
 use serde::Serialize;
 
@@ -24,7 +25,7 @@ pub(super) fn write(engine: &Engine, verdict: &Verdict) -> Vec<u8> {
             out.raw(r#"","status":"#);
             out.value(&denial.status());
             out.raw(r#","message":"#);
-            out.value(message(definition, denial));
+            out.value(message(definition, denial, verdict.key.map(|key| key.environment)));
         }
     }
     out.raw(r#","key":"#);
@@ -40,9 +41,9 @@ pub(super) fn write(engine: &Engine, verdict: &Verdict) -> Vec<u8> {
 
 /// The api's own message for a denial, else the common one: the same choice as
 /// [`claviger_domain::wire::denial`] makes.
-fn message(definition: Option<&Definition>, denial: Denial) -> &str {
+fn message(definition: Option<&Definition>, denial: Denial, environment: Option<Environment>) -> &str {
     let words = definition.and_then(|definition| definition.errors().denials.get(denial.public_code()));
-    words.and_then(|words| words.message.as_deref()).unwrap_or(denial.message())
+    words.and_then(|words| words.message.as_deref()).unwrap_or(denial.message(environment))
 }
 
 /// Writes the key, or nothing when it was forgotten since the verdict.

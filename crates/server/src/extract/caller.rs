@@ -80,7 +80,9 @@ impl Caller {
                 Ok(Self { key, by_old_secret, source, api: api.clone(), keyed: None })
             }
             (Ok(()), None) => Err(Failure::broken("an allowed verdict without a key")),
-            (Err(denial), _) => Err(Failure::denied(denial, scope.map(Scope::to_string))),
+            (Err(denial), key) => {
+                Err(Failure::denied(denial, key.map(|key| key.environment), scope.map(Scope::to_string)))
+            }
         }
     }
 
