@@ -11,6 +11,7 @@
 
 pub mod admin_tokens;
 pub mod apis;
+pub mod counters;
 pub mod database;
 mod dialect;
 pub mod feed;
