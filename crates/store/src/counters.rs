@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
 
 use self::map::Map;
 
@@ -90,7 +91,7 @@ impl CounterFile {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
         let file = match opened {
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
                 return Err(CounterFileError::NotPlain(path.to_owned()));
             }
             opened => opened.map_err(failed("it cannot be opened"))?,
@@ -169,9 +170,10 @@ impl AsRef<[AtomicU64]> for CounterWords {
 
 /// Makes the empty file this long, of zeros, with its space on the disk.
 fn reserve(mut file: &File, bytes: u64) -> io::Result<()> {
+    file.set_len(bytes)?;
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
-        Ok(()) => file.set_len(bytes),
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
             // A file system that reserves nothing: what was written has its space.
             let zeros = [0; 1 << 16];
             let mut left = bytes;
