@@ -154,6 +154,10 @@ impl App {
             unwritten.wrote(rows);
             self.ledger.memory().wrote(rows);
         }
+        // All that was ever collected is written.
+        for total in self.engine.usage().close_hours(self.now()) {
+            self.ledger.take(&mut unwritten, total);
+        }
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use claviger_domain::scope::{Scope, Scopes};
 use crate::error::ApplyError;
 use crate::scopes::{ScopeBits, ScopeMasks, ScopeSets};
 use crate::slab::Slab;
+use crate::usage::NO_SCOPE;
 use crate::verdict::{ApiIndex, ScopeIndex};
 
 /// Every defined api, at one moment. An api keeps its [`ApiIndex`] for the life of the engine.
@@ -178,16 +179,25 @@ pub struct CompiledApi {
 pub(crate) struct EndpointRule {
     pub(crate) scope: ScopeIndex,
     pub(crate) bit: u64,
+    /// The number under which its calls are counted.
+    pub(crate) counted_as: u16,
     pub(crate) environment: Option<Environment>,
 }
 
 impl CompiledApi {
-    /// Compiles a definition. `names` grows by the scopes that are new.
-    pub(crate) fn new(api: &Api, sets: &ScopeSets, names: &mut Vec<Scope>) -> Result<Self, ApplyError> {
+    /// Compiles a definition. `names` grows by the scopes that are new; `counted_as` gives the number under which the
+    /// calls that ask for a scope are counted.
+    pub(crate) fn new(
+        api: &Api,
+        sets: &ScopeSets,
+        names: &mut Vec<Scope>,
+        mut counted_as: impl FnMut(&Scope) -> u16,
+    ) -> Result<Self, ApplyError> {
         let bits = ScopeBits::new(&api.definition, names)?;
         let rules = api.definition.endpoints().into_iter().filter_map(|endpoint| {
             let (scope, bit) = bits.find(endpoint.scope.as_str())?;
-            Some((endpoint.endpoint, EndpointRule { scope, bit, environment: endpoint.environment }))
+            let counted_as = counted_as(&endpoint.scope);
+            Some((endpoint.endpoint, EndpointRule { scope, bit, counted_as, environment: endpoint.environment }))
         });
         let endpoints = EndpointTable::new(rules).expect("a definition was checked for conflicts");
         let listed = api.definition.listed_endpoints().iter().map(|listed| (listed.endpoint.clone(), ()));
@@ -262,5 +272,5 @@ static UNKNOWN: LazyLock<CompiledApi> = LazyLock::new(|| {
     )
     .expect("a fixed text that a test parses");
     let api = Api { definition, retired_formats: Vec::new() };
-    CompiledApi::new(&api, &ScopeSets::new(), &mut Vec::new()).expect("three scopes are not too many")
+    CompiledApi::new(&api, &ScopeSets::new(), &mut Vec::new(), |_| NO_SCOPE).expect("three scopes are not too many")
 });

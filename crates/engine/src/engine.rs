@@ -13,7 +13,7 @@ use crate::error::ApplyError;
 use crate::record::Record;
 use crate::shared::{NOT_LOADED, Shared};
 use crate::sync::Ordering;
-use crate::usage::Usage;
+use crate::usage::{CountersError, Region, Usage, Words};
 use crate::verdict::{Request, Verdict, VerifiedKey};
 use crate::verify;
 use crate::writer::{Seen, Writer};
@@ -22,8 +22,8 @@ use crate::writer::{Seen, Writer};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EngineOptions {
     /// Cells of each hour's table of counts, rounded up to a power of two: one is used by each key, scope and outcome
-    /// that occur together in an hour. A cell takes 16 bytes, and there are three tables. When 7/8 of
-    /// them are used, the rest is counted exactly but slowly. Zero counts nothing.
+    /// that occur together in an hour. There are three tables, and with all that belongs to it a cell takes about 37
+    /// bytes in each. When 7/8 of them are used, the rest is counted exactly but slowly. Zero counts nothing.
     pub usage_cells: usize,
     /// Keys to make room for at once. A hint: more fit, fewer waste room.
     pub keys: usize,
@@ -78,12 +78,27 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that knows nothing and says no to everything until it is loaded.
+    /// An engine that knows nothing and says no to everything until it is loaded. Its counts are in ordinary memory.
     pub fn new(options: EngineOptions) -> Self {
-        let shared = Arc::new(Shared::new(options.usage_cells));
+        Self::with_region(options, Region::in_memory(options.usage_cells))
+    }
+
+    /// As [`new`](Self::new), with its counts in these words, which are all zero and at least
+    /// [`words_needed`](crate::usage::words_needed) of them. They are the engine's alone. When the process has died
+    /// and the words have not, [`recover`](crate::usage::recover()) reads the counts, and says this `incarnation`:
+    /// any number by which the caller tells the totals of this engine from those of others.
+    ///
+    /// # Errors
+    /// When the words are too few or not zero.
+    pub fn with_counters(options: EngineOptions, words: Words, incarnation: i64) -> Result<Self, CountersError> {
+        Ok(Self::with_region(options, Region::new(options.usage_cells, words, incarnation)?))
+    }
+
+    fn with_region(options: EngineOptions, region: Region) -> Self {
+        let shared = Arc::new(Shared::new(region.clone()));
         let mut writer = Writer::new(&shared);
         writer.reserve(&shared, options.keys);
-        let usage = Usage::new(Arc::clone(&shared));
+        let usage = Usage::new(Arc::clone(&shared), &region);
         Self { shared, usage, writer: Mutex::new(writer) }
     }
 

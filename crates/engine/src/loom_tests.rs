@@ -14,7 +14,7 @@ use loom::thread;
 use crate::index::Table;
 use crate::record::{Fields, Match, Meta, Record, Records, Terms};
 use crate::sync::{AtomicU64, Ordering};
-use crate::usage::{HourTable, Tag};
+use crate::usage::{HourTable, Layout, Region, State, Tag, Words, read_table};
 use crate::verdict::ApiIndex;
 
 /// Preemptions of one run. Two find nearly all there is to find; this leaves room.
@@ -223,9 +223,20 @@ fn book(ledger: &Ledger, hour: i64, tag: Tag, total: u64) {
     *ledger.lock().unwrap().entry((hour, tag.slot())).or_insert(0) += total;
 }
 
+/// A table of two cells, and the words it stands in.
+fn table() -> (Arc<HourTable>, Words) {
+    let region = Region::in_memory(2);
+    (Arc::new(HourTable::new(&region, 0)), region.words())
+}
+
+/// The key at a slot.
+fn key(slot: u32) -> KeyId {
+    KeyId::from_u128(u128::from(slot) << 64 | 5)
+}
+
 /// Counts as `Tally::count` does.
 fn count(table: &HourTable, ledger: &Ledger, hour: i64, minute: u8, tag: Tag) {
-    if !table.count(hour, minute, tag) {
+    if !table.count(hour, minute, tag, key(tag.slot())) {
         book(ledger, hour, tag, 1);
     }
 }
@@ -235,10 +246,20 @@ fn tag(slot: u32) -> Tag {
     Tag::new(slot, 0, 0)
 }
 
+/// What a successor of the process would find: totals by hour and key.
+fn recovered(words: &Words) -> BTreeMap<(i64, KeyId), u64> {
+    let mut totals = BTreeMap::new();
+    for found in read_table((**words).as_ref(), Layout::of(2), 0) {
+        let (subject, total, _) = found.expect("a cell that makes sense");
+        *totals.entry((subject.hour, subject.key)).or_insert(0) += total;
+    }
+    totals
+}
+
 #[test]
 fn loom_counters_that_race_for_a_cell_lose_nothing() {
     check(|| {
-        let table = Arc::new(HourTable::new(2));
+        let (table, words) = table();
         let ledger = Arc::new(Ledger::default());
         let other = {
             let (table, ledger) = (Arc::clone(&table), Arc::clone(&ledger));
@@ -253,23 +274,46 @@ fn loom_counters_that_race_for_a_cell_lose_nothing() {
             book(&ledger, 1, tag, total);
         }
         assert_eq!(*ledger.lock().unwrap(), BTreeMap::from([((1, 0), 2), ((1, 2), 1)]));
+        assert!(recovered(&words).values().sum::<u64>() >= 1);
     });
 }
 
 #[test]
-fn loom_a_table_that_is_handed_over_loses_nothing_and_mixes_nothing() {
+fn loom_what_was_counted_is_recovered_with_its_key_while_others_claim() {
     check(|| {
-        let table = Arc::new(HourTable::new(2));
+        let (table, words) = table();
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.count(1, 0, tag(2), key(2)))
+        };
+        let is_counted = table.count(1, 0, tag(0), key(0));
+        // The process may die here, with the other thread anywhere.
+        let found = recovered(&words);
+        assert_eq!(found.get(&(1, key(0))), is_counted.then_some(&1));
+        assert!(found.keys().all(|(hour, id)| *hour == 1 && [key(0), key(2)].contains(id)), "{found:?}");
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_table_that_is_closed_and_handed_over_loses_nothing_and_mixes_nothing() {
+    check(|| {
+        let (table, words) = table();
         let ledger = Arc::new(Ledger::default());
         count(&table, &ledger, 1, 0, tag(0));
         let late = {
             let (table, ledger) = (Arc::clone(&table), Arc::clone(&ledger));
             thread::spawn(move || count(&table, &ledger, 1, 0, tag(0)))
         };
-        table.hand_over(4, |hour, tag, total, _| book(&ledger, hour, tag, total));
+        table.close();
+        let closed: Vec<_> = table.totals().map(|(tag, total, _)| (tag, total)).collect();
+        assert_eq!(recovered(&words).get(&(1, key(0))), closed.first().map(|(_, total)| total));
+        table.hand_over(4);
+        closed.into_iter().for_each(|(tag, total)| book(&ledger, 1, tag, total));
         // Another key, which wants the same cell, in the new hour.
         count(&table, &ledger, 4, 0, tag(2));
         late.join().unwrap();
+        assert!(recovered(&words).keys().all(|found| *found == (4, key(2))));
         for (tag, total, _) in table.totals() {
             book(&ledger, table.hour().unwrap(), tag, total);
         }
@@ -278,36 +322,73 @@ fn loom_a_table_that_is_handed_over_loses_nothing_and_mixes_nothing() {
 }
 
 #[test]
-fn loom_a_table_without_an_hour_takes_one_or_is_handed_over() {
+fn loom_who_claims_a_cell_too_late_leaves_nothing_in_it() {
     check(|| {
-        let table = Arc::new(HourTable::new(2));
+        let (table, words) = table();
+        // The table counts hour 1 so far, in which the key at slot 0 was removed.
+        assert!(table.take_hour(1));
+        let late = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.count(1, 0, tag(0), key(0)))
+        };
+        table.close();
+        table.hand_over(4);
+        // The slot has become another key's.
+        let is_counted = table.count(4, 0, tag(0), key(8));
+        late.join().unwrap();
+        assert!(is_counted);
+        assert_eq!(recovered(&words), BTreeMap::from([((4, key(8)), 1)]));
+    });
+}
+
+#[test]
+fn loom_a_table_without_an_hour_is_opened_for_one() {
+    check(|| {
+        let (table, words) = table();
         let first = {
             let table = Arc::clone(&table);
-            thread::spawn(move || table.count(1, 0, tag(0)))
+            thread::spawn(move || table.count(1, 0, tag(0), key(0)))
         };
-        let mut taken = 0;
-        table.hand_over(4, |hour, _, total, _| {
-            assert_eq!(hour, 1);
-            taken += total;
-        });
+        let is_taken = table.take_hour(4);
         let is_counted = first.join().unwrap();
-        assert_eq!(taken, u64::from(is_counted));
-        assert_eq!((table.totals().count(), table.hour()), (0, Some(4)));
+        assert_eq!((is_counted, table.hour()), (!is_taken, Some(if is_taken { 4 } else { 1 })));
+        let expected = is_counted.then_some(((1, key(0)), 1));
+        assert_eq!(recovered(&words), expected.into_iter().collect());
     });
 }
 
 #[test]
 fn loom_collecting_sees_what_was_counted_before_it() {
     check(|| {
-        let table = Arc::new(HourTable::new(2));
+        let (table, _) = table();
         let other = {
             let table = Arc::clone(&table);
-            thread::spawn(move || table.count(1, 0, tag(0)))
+            thread::spawn(move || table.count(1, 0, tag(0), key(0)))
         };
-        assert!(table.count(1, 0, tag(0)));
+        assert!(table.count(1, 0, tag(0), key(0)));
         // Our own count is in it, whoever claimed the cell.
         let total: u64 = table.totals().map(|(_, total, _)| total).sum();
         assert!((1..=2).contains(&total), "{total}");
         assert!(other.join().unwrap());
+    });
+}
+
+#[test]
+fn loom_closed_totals_are_final() {
+    check(|| {
+        let (table, words) = table();
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || table.count(1, 0, tag(0), key(0)))
+        };
+        table.close();
+        let totals = || table.totals().map(|(_, total, _)| total).sum::<u64>();
+        let closed = totals();
+        let is_counted = other.join().unwrap();
+        // A table that nobody had counted in takes its first hour still.
+        if table.state() == State::Closed(1) {
+            assert_eq!((closed, totals()), (u64::from(is_counted), u64::from(is_counted)));
+        }
+        assert_eq!(recovered(&words).values().sum::<u64>(), u64::from(is_counted));
     });
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use claviger_domain::id::OrganizationId;
@@ -14,7 +14,7 @@ use crate::record::Records;
 use crate::slab::Slab;
 use crate::sync::{AtomicI64, AtomicU64, Ordering};
 use crate::texts::Texts;
-use crate::usage::HourTable;
+use crate::usage::{HourTable, Region, ScopeNames, TABLES};
 
 /// The revision of an engine that knows nothing.
 pub(crate) const NOT_LOADED: i64 = i64::MIN;
@@ -63,14 +63,17 @@ pub(crate) struct Shared {
     /// Digests of the verifiers that are not revoked.
     pub(crate) verifiers: ArcSwap<HashSet<[u8; 32]>>,
     /// The tables of three hours, each at its hour modulo 3.
-    pub(crate) hours: [HourTable; 3],
+    pub(crate) hours: [HourTable; TABLES],
     pub(crate) is_counting: bool,
-    /// Counts how often the hour tables were handed over.
-    pub(crate) turns: AtomicU64,
+    /// The scopes that are counted. No verification looks at them.
+    scope_names: Mutex<ScopeNames>,
+    /// What the tables stand in.
+    region: Region,
 }
 
 impl Shared {
-    pub(crate) fn new(usage_cells: usize) -> Self {
+    /// The state of an engine that counts in a fresh region.
+    pub(crate) fn new(region: Region) -> Self {
         let directory = Arc::new(Directory::default());
         let view = View { version: 0, directory: Arc::clone(&directory), index: Arc::new(Table::with_capacity(0)) };
         Self {
@@ -86,10 +89,10 @@ impl Shared {
             restrictions: Slab::new(RESTRICTIONS_MAX),
             texts: Texts::new(),
             verifiers: ArcSwap::default(),
-            hours: std::array::from_fn(|_| HourTable::new(usage_cells)),
-            is_counting: usage_cells > 0,
-            // Where nothing is counted, no slot needs rest.
-            turns: AtomicU64::new(if usage_cells > 0 { 0 } else { u64::MAX }),
+            hours: std::array::from_fn(|table| HourTable::new(&region, table)),
+            is_counting: region.is_counting(),
+            scope_names: Mutex::new(ScopeNames::new(&region)),
+            region,
         }
     }
 
@@ -130,15 +133,19 @@ impl Shared {
         Arc::clone(&self.view.load().index)
     }
 
+    pub(crate) fn lock_scope_names(&self) -> MutexGuard<'_, ScopeNames> {
+        self.scope_names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         let view = self.view.load();
-        let hours: usize = self.hours.iter().map(HourTable::memory_bytes).sum();
+        let tables: usize = self.hours.iter().map(HourTable::memory_bytes).sum();
         let apis: usize = view.directory.iter().map(|(_, api)| api.memory_bytes()).sum();
         let slabs = self.records.memory_bytes()
             + self.organizations.memory_bytes()
             + self.restrictions.memory_bytes()
             + self.texts.memory_bytes();
-        view.index.memory_bytes() + hours + apis + slabs
+        view.index.memory_bytes() + tables + self.region.memory_bytes() + apis + slabs
     }
 }
 

@@ -19,7 +19,7 @@ use crate::record::{Match, Meta, Record};
 use crate::scopes::{FULL, holds};
 use crate::shared::{NOT_LOADED, Shared, View};
 use crate::sync::Ordering;
-use crate::usage::{Sighting, Usage};
+use crate::usage::{NO_SCOPE, Sighting, Usage};
 use crate::verdict::{ApiIndex, Request, ScopeIndex, Verdict, VerifiedKey};
 
 /// What a record says of a key, read in one undisturbed look.
@@ -139,7 +139,7 @@ fn decide(
     view.index.prefetch(&digest);
     let rule = request.endpoint.and_then(|(method, path)| api.endpoints.find(method, path)).copied();
     let inquiry = Inquiry { shared, now, request, directory, index, api, rule };
-    let tally = usage.tally(now, rule.map(|rule| rule.scope));
+    let tally = usage.tally(now, rule.map_or(NO_SCOPE, |rule| rule.counted_as));
     let found = view.index.find(&digest, |slot, organization| {
         shared.records.prefetch(slot);
         tally.prefetch(slot);

@@ -21,7 +21,7 @@ use crate::scopes::{NO_SET, ScopeSets};
 use crate::shared::Shared;
 use crate::sync::Ordering;
 use crate::texts::TextsWriter;
-use crate::usage::has_rested;
+use crate::usage::{rested_at, turn};
 use crate::verdict::ApiIndex;
 
 /// The terms of keys that are not known. An untouched record points at them.
@@ -37,7 +37,7 @@ pub(crate) struct Writer {
     slots: HashTable<u32>,
     hasher: RandomState,
     slot_rows: Rows,
-    /// Slots of removed keys, each with the turn of the hour at which it was given up.
+    /// Slots of removed keys, each with the turn of the hour tables at which it may be used again.
     slots_resting: VecDeque<(u32, u64)>,
     /// How many keys name the key at a slot as their parent.
     children: HashMap<u32, u32>,
@@ -203,7 +203,9 @@ impl Writer {
     fn apply_api(&mut self, shared: &Shared, api: &Api) -> Result<(), ApplyError> {
         let index = self.api_index(api.definition.name())?;
         let entry = &mut self.apis[usize::from(index.0)];
-        let compiled = CompiledApi::new(api, &entry.sets, &mut entry.scope_names)?;
+        let mut names = shared.lock_scope_names();
+        let compiled = CompiledApi::new(api, &entry.sets, &mut entry.scope_names, |scope| names.number(scope))?;
+        drop(names);
         entry.compiled = Some(Arc::new(compiled));
         let epoch = shared.epoch.load(Ordering::Relaxed) + 1;
         let directory = Arc::new(Directory::new(epoch, self.apis.iter().map(|entry| entry.compiled.clone()).collect()));
@@ -297,7 +299,9 @@ impl Writer {
         // Only once, though a key that is its own parent comes here twice.
         if let Ok(entry) = self.slots.find_entry(self.hasher.hash_one(id), |known| *known == slot) {
             entry.remove();
-            self.slots_resting.push_back((slot, shared.turns.load(Ordering::Acquire)));
+            // Where nothing is counted, no slot needs rest.
+            let rested_at = if shared.is_counting { rested_at(&shared.hours) } else { 0 };
+            self.slots_resting.push_back((slot, rested_at));
         }
     }
 
@@ -328,8 +332,8 @@ impl Writer {
     }
 
     fn take_slot(&mut self, shared: &Shared) -> u32 {
-        let turns = shared.turns.load(Ordering::Acquire);
-        while let Some((slot, _)) = self.slots_resting.pop_front_if(|(_, since)| has_rested(*since, turns)) {
+        let turn = turn(&shared.hours);
+        while let Some((slot, _)) = self.slots_resting.pop_front_if(|(_, rested_at)| *rested_at <= turn) {
             self.slot_rows.free.push(slot);
         }
         self.slot_rows.take()

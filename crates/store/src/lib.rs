@@ -12,6 +12,7 @@
 pub mod admin_tokens;
 pub mod apis;
 pub mod audit;
+pub mod counters;
 pub mod database;
 mod dialect;
 pub mod feed;

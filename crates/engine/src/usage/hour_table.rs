@@ -2,21 +2,72 @@
 //!
 //! A table is used for one hour after another. Every count word says of which hour it is, so whoever counts for
 //! an hour that the table has left fails, however late it comes, and what it meant to count is booked elsewhere.
+//!
+//! Beside each cell stands the id of its key, for whoever finds the words when the process has died. The id is written
+//! while the tag of the cell is [`RESERVED`], before anybody can count under it.
 //! See the [module above](super) for the whole argument.
 
-use crate::sync::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::fmt;
 
-/// What the hour of a table is while it has none.
-const UNSET: i64 = i64::MIN;
-/// What it is while it is handed over.
-const CLOSED: i64 = i64::MIN + 1;
+use claviger_domain::id::KeyId;
+
+use super::ledger::{Found, Subject};
+use super::region::{Part, Region, mix};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, relax};
+
+/// The hour of a table and whether counting in it goes on, in one word. Zero is the word of a table that has had no hour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// It takes the first hour that somebody counts in.
+    Unset,
+    /// It counts this hour.
+    Open(i64),
+    /// It holds the last totals of this hour.
+    Closed(i64),
+}
+
+impl State {
+    const OPEN: u64 = 1;
+    const CLOSED: u64 = 2;
+
+    #[inline]
+    fn word(self) -> u64 {
+        match self {
+            Self::Unset => 0,
+            Self::Open(hour) => (hour as u64) << 2 | Self::OPEN,
+            Self::Closed(hour) => (hour as u64) << 2 | Self::CLOSED,
+        }
+    }
+
+    /// Any word that makes no sense counts as [`Unset`](Self::Unset).
+    pub(crate) fn from_word(word: u64) -> Self {
+        let hour = (word as i64) >> 2;
+        match word & 3 {
+            Self::OPEN => Self::Open(hour),
+            Self::CLOSED => Self::Closed(hour),
+            _ => Self::Unset,
+        }
+    }
+
+    fn hour(self) -> Option<i64> {
+        match self {
+            Self::Unset => None,
+            Self::Open(hour) | Self::Closed(hour) => Some(hour),
+        }
+    }
+}
 
 /// What a cell counts: the slot of the key, the scope's number and the outcome, in one word that is never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Tag(u64);
 
+/// The tag of a cell whose key id is being written. Only who has reserved a cell ends that.
+const RESERVED: u64 = 1;
+
 impl Tag {
+    /// Neither free nor [`RESERVED`].
     const CLAIMED: u64 = 1 << 63;
+    const BITS: u64 = Self::CLAIMED | (1 << 56) - 1;
 
     /// `outcome` is zero for an allowed request, else the number of the denial.
     #[inline]
@@ -38,7 +89,7 @@ impl Tag {
 }
 
 /// A count: 40 bits of total, 18 of the hour, 6 of the last minute in which something was counted. Zero is the word of
-/// a cell that was never used.
+/// a cell that was never used. A word whose hour is all ones is closed: its total never changes again.
 #[derive(Clone, Copy)]
 struct Count(u64);
 
@@ -46,8 +97,9 @@ impl Count {
     const TOTAL_SHIFT: u32 = 24;
     const HOUR_SHIFT: u32 = 6;
     const MINUTE_MASK: u64 = (1 << Self::HOUR_SHIFT) - 1;
+    const HOUR_MASK: u64 = (1 << Self::TOTAL_SHIFT) - 1 - Self::MINUTE_MASK;
     /// Hours are told apart modulo 30 years.
-    const HOURS: i64 = (1 << (Self::TOTAL_SHIFT - Self::HOUR_SHIFT)) - 1;
+    const HOURS: i64 = (1 << (Self::TOTAL_SHIFT - Self::HOUR_SHIFT)) - 2;
 
     /// Nothing yet, in this hour.
     #[inline]
@@ -68,9 +120,8 @@ impl Count {
     /// One more, in a minute of the hour that `none` is of. `None` if this is a count of another hour.
     #[inline]
     fn plus_one(self, none: Self, minute: u8) -> Option<Self> {
-        let hour_mask = (1 << Self::TOTAL_SHIFT) - 1 - Self::MINUTE_MASK;
         let counted = if self.0 == 0 { none } else { self };
-        if counted.0 & hour_mask != none.0 {
+        if counted.0 & Self::HOUR_MASK != none.0 {
             return None;
         }
         let last = (counted.0 & Self::MINUTE_MASK).max(u64::from(minute));
@@ -78,60 +129,71 @@ impl Count {
     }
 }
 
-#[repr(align(16))]
-#[derive(Debug, Default)]
-struct Cell {
-    /// Zero while the cell is free.
-    tag: AtomicU64,
-    count: AtomicU64,
-}
+/// A tag, zero while the cell is free, and a count.
+pub(crate) type Cell = [AtomicU64; 2];
+const TAG: usize = 0;
+const COUNT: usize = 1;
 
 /// The counters of one hour at a time.
-#[derive(Debug)]
 pub(crate) struct HourTable {
-    hour: AtomicI64,
-    cells: Box<[Cell]>,
+    state: Part<AtomicU64>,
+    cells: Part<[Cell]>,
+    /// Id of the key of each cell, see [`hide`].
+    ids: Part<[[AtomicU64; 2]]>,
     /// One bit per cell, set before something is counted in it: collecting looks only at those.
     touched: Box<[AtomicU64]>,
     /// Cells that are claimed, roughly. Away from what every verification reads.
     claimed: Box<AtomicUsize>,
+    /// How often it was handed over.
+    turns: AtomicU64,
 }
 
 impl HourTable {
-    /// A table that takes the first hour that somebody counts in. Without cells, it counts nothing.
-    pub(crate) fn new(cells: usize) -> Self {
-        let least = if cfg!(loom) { 2 } else { 64 };
-        let cells = if cells == 0 { 0 } else { cells.next_power_of_two().max(least) };
+    /// A table of a fresh region, which takes the first hour that somebody counts in. Without cells, it counts nothing.
+    pub(crate) fn new(region: &Region, table: usize) -> Self {
+        let layout = region.layout();
+        let cells: Part<[Cell]> = region.groups(layout.cells(table));
         Self {
-            hour: AtomicI64::new(UNSET),
-            cells: (0..cells).map(|_| Cell::default()).collect(),
-            touched: (0..cells.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            touched: (0..cells.get().len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            state: region.state(table),
+            cells,
+            ids: region.groups(layout.ids(table)),
             claimed: Box::new(AtomicUsize::new(0)),
+            turns: AtomicU64::new(0),
         }
     }
 
-    /// The hour it counts, if it has one.
+    pub(crate) fn state(&self) -> State {
+        State::from_word(self.state.get().load(Ordering::Acquire))
+    }
+
+    /// The hour of what it holds, if it has one.
     pub(crate) fn hour(&self) -> Option<i64> {
-        Some(self.hour.load(Ordering::Acquire)).filter(|hour| ![UNSET, CLOSED].contains(hour))
+        self.state().hour()
+    }
+
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Acquire)
     }
 
     /// Has the processor fetch the line in which the key is probably counted.
     #[inline]
     pub(crate) fn prefetch(&self, slot: u32) {
-        if let Some(cell) = self.cells.get(self.first_place(slot)) {
-            cell.tag.load(Ordering::Relaxed);
+        let cells = *self.cells.get();
+        if let Some(cell) = cells.get(first_place(cells, slot)) {
+            cell[TAG].load(Ordering::Relaxed);
         }
     }
 
-    /// Counts one. False if the table is of another hour, or full.
+    /// Counts one of a key. False if the table is of another hour, closed, or full.
     #[inline]
-    pub(crate) fn count(&self, hour: i64, minute: u8, tag: Tag) -> bool {
-        if self.hour.load(Ordering::Acquire) != hour && !self.take_hour(hour) {
+    pub(crate) fn count(&self, hour: i64, minute: u8, tag: Tag, key: KeyId) -> bool {
+        if self.state.get().load(Ordering::Acquire) != State::Open(hour).word() && !self.take_hour(hour) {
             return false;
         }
-        let Some(place) = self.find_or_claim(tag) else { return false };
+        let Some(place) = self.find_or_claim(hour, tag, key) else { return false };
         let none = Count::none_in(hour);
-        let count = &self.cells[place].count;
+        let count = &self.cells.get()[place][COUNT];
         let mut seen = Count(count.load(Ordering::Relaxed));
         loop {
             let Some(next) = seen.plus_one(none, minute) else { return false };
@@ -153,91 +215,165 @@ impl HourTable {
             (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word * 64 + bit)
         });
         places.filter_map(|place| {
-            let count = Count(self.cells[place].count.load(Ordering::Acquire));
-            self.total(place, count)
+            let cell = &self.cells.get()[place];
+            let count = Count(cell[COUNT].load(Ordering::Acquire));
+            // The tag was there before the count.
+            let tag = Tag(cell[TAG].load(Ordering::Relaxed));
+            (count.total() > 0).then_some((tag, count.total(), count.minute()))
         })
     }
 
-    /// Gives the table to another hour, and each of its totals to `take`, with the hour they are of. One caller at a time.
+    /// Gives a table that has had no hour this one. False if it has another, or none because it counts nothing.
+    #[cold]
+    pub(crate) fn take_hour(&self, hour: i64) -> bool {
+        if self.cells.get().is_empty() {
+            return false;
+        }
+        let (unset, open) = (State::Unset.word(), State::Open(hour).word());
+        match self.state.get().compare_exchange(unset, open, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(taken) => taken == open,
+        }
+    }
+
+    /// Ends the counting in an open table. One caller at a time.
     ///
-    /// A count that is added before its cell is reached is taken, one that would be added after is refused.
-    pub(crate) fn hand_over(&self, hour: i64, mut take: impl FnMut(i64, Tag, u64, u8)) {
-        // A table without an hour can take one no more.
-        let former = self.hour.swap(CLOSED, Ordering::AcqRel);
+    /// A count that is added before its cell is reached is among the [`totals`](Self::totals) from now on, one that would
+    /// be added after is refused. The totals stay where they are.
+    pub(crate) fn close(&self) {
+        let State::Open(hour) = self.state() else { return };
+        self.state.get().store(State::Closed(hour).word(), Ordering::Release);
+        for cell in *self.cells.get() {
+            // Unused cells too: nobody who is late may count in them either.
+            cell[COUNT].fetch_or(Count::HOUR_MASK, Ordering::AcqRel);
+        }
+    }
+
+    /// Forgets the totals of a closed table, and opens it for another hour. One caller at a time.
+    pub(crate) fn hand_over(&self, hour: i64) {
+        let State::Closed(_) = self.state() else { return };
         for bits in &self.touched {
             bits.store(0, Ordering::Relaxed);
         }
-        for (place, cell) in self.cells.iter().enumerate() {
-            // Unused cells too: nobody who is late may count in them either.
-            let count = Count(cell.count.swap(Count::none_in(hour).0, Ordering::AcqRel));
-            if let Some((tag, total, minute)) = self.total(place, count) {
-                take(former, tag, total, minute);
-            }
-            cell.tag.store(0, Ordering::Relaxed);
+        for cell in *self.cells.get() {
+            // Nobody else changes the count of a closed cell.
+            cell[COUNT].store(Count::none_in(hour).0, Ordering::Release);
+            free(&cell[TAG]);
         }
         self.claimed.store(0, Ordering::Relaxed);
-        self.hour.store(hour, Ordering::Release);
+        self.turns.fetch_add(1, Ordering::Release);
+        self.state.get().store(State::Open(hour).word(), Ordering::Release);
     }
 
+    /// What it has allocated beside the region.
     pub(crate) fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.cells) + size_of_val(&*self.touched)
+        size_of_val(&*self.touched)
     }
 
-    fn total(&self, place: usize, count: Count) -> Option<(Tag, u64, u8)> {
-        // The tag was there before the count.
-        let tag = self.cells[place].tag.load(Ordering::Relaxed);
-        (count.total() > 0).then_some((Tag(tag), count.total(), count.minute()))
-    }
-
-    /// Gives a table without an hour this one. False if it has another.
-    #[cold]
-    fn take_hour(&self, hour: i64) -> bool {
-        if self.cells.is_empty() {
-            return false;
-        }
-        match self.hour.compare_exchange(UNSET, hour, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => true,
-            Err(taken) => taken == hour,
-        }
-    }
-
-    /// Place of the tag's cell, claimed if need be. `None` when the table is full.
+    /// Place of the tag's cell, claimed if need be. `None` when the table is full or no longer of this hour.
     #[inline]
-    fn find_or_claim(&self, tag: Tag) -> Option<usize> {
-        let mask = self.cells.len() - 1;
-        let first = self.first_place(tag.slot());
+    fn find_or_claim(&self, hour: i64, tag: Tag, key: KeyId) -> Option<usize> {
+        let cells = *self.cells.get();
+        let mask = cells.len() - 1;
+        let first = first_place(cells, tag.slot());
         for step in 0..=mask {
             let place = first.wrapping_add(step) & mask;
-            let known = self.cells[place].tag.load(Ordering::Acquire);
-            if known == tag.0 || (known == 0 && self.claim(place, tag)?) {
+            let known = cells[place][TAG].load(Ordering::Acquire);
+            if known == tag.0 || (known & Tag::CLAIMED == 0 && self.claim(place, hour, tag, key)?) {
                 return Some(place);
             }
         }
         None
     }
 
-    /// Claims a free cell. False if it went to another tag, `None` when the table is full.
+    /// Claims a cell that was free. False if it went to another tag, `None` when there is nothing to claim.
     #[cold]
-    fn claim(&self, place: usize, tag: Tag) -> Option<bool> {
-        if self.claimed.load(Ordering::Relaxed) >= self.cells.len() - self.cells.len() / 8 {
+    fn claim(&self, place: usize, hour: i64, tag: Tag, key: KeyId) -> Option<bool> {
+        let cells = *self.cells.get();
+        let known = &cells[place][TAG];
+        let mut attempt = 0;
+        loop {
+            if self.claimed.load(Ordering::Relaxed) >= cells.len() - cells.len() / 8 {
+                return None;
+            }
+            match known.compare_exchange(0, RESERVED, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(RESERVED) => relax(attempt),
+                Err(taken) => return Some(taken == tag.0),
+            }
+            attempt += 1;
+        }
+        // If the table was handed over since, it passed this cell before, and this sees at least that it was closed. In
+        // its next hour the slot may be another key's.
+        if self.state.get().load(Ordering::Acquire) != State::Open(hour).word() {
+            known.store(0, Ordering::Release);
             return None;
         }
-        match self.cells[place].tag.compare_exchange(0, tag.0, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => {
-                self.claimed.fetch_add(1, Ordering::Relaxed);
-                Some(true)
-            }
-            Err(taken) => Some(taken == tag.0),
+        for (word, value) in self.ids.get()[place].iter().zip(hide(key, tag)) {
+            word.store(value, Ordering::Relaxed);
         }
+        self.claimed.fetch_add(1, Ordering::Relaxed);
+        known.store(tag.0, Ordering::Release);
+        Some(true)
     }
+}
 
-    /// The first cell to look in for what is counted of a slot. Four neighbouring slots share a cache line: keys
-    /// that were made together are often used together. Which scope and outcome it will be does not matter, so the
-    /// line can be fetched before they are known.
-    #[inline]
-    fn first_place(&self, slot: u32) -> usize {
-        // 2^64 divided by the golden ratio: spreads small numbers over the high bits.
-        let line = u64::from(slot >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        ((line << 2) as usize | (slot & 3) as usize) & self.cells.len().wrapping_sub(1)
+impl fmt::Debug for HourTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HourTable").field("state", &self.state()).finish_non_exhaustive()
     }
+}
+
+/// The first cell to look in for what is counted of a slot. Four neighbouring slots share a cache line: keys
+/// that were made together are often used together. Which scope and outcome it will be does not matter, so the
+/// line can be fetched before they are known.
+#[inline]
+fn first_place(cells: &[Cell], slot: u32) -> usize {
+    // 2^64 divided by the golden ratio: spreads small numbers over the high bits.
+    let line = u64::from(slot >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    ((line << 2) as usize | (slot & 3) as usize) & cells.len().wrapping_sub(1)
+}
+
+/// Frees a cell, once nobody is at it.
+fn free(tag: &AtomicU64) {
+    let mut attempt = 0;
+    loop {
+        // A write, though it changes nothing: whoever reserves the cell after it sees what was done before it.
+        match tag.compare_exchange(0, 0, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return,
+            Err(RESERVED) => relax(attempt),
+            Err(_) => return tag.store(0, Ordering::Release),
+        }
+        attempt += 1;
+    }
+}
+
+/// The words of a key's id beside its cell: with any other tag than the cell's they are those of no key.
+fn hide(key: KeyId, tag: Tag) -> [u64; 2] {
+    let id = key.as_u128();
+    [(id >> 64) as u64 ^ mix(&[tag.0]), id as u64 ^ mix(&[tag.0, 1])]
+}
+
+/// What a cell says, unless it has counted nothing.
+pub(crate) fn read(state: State, cell: &Cell, id: &[AtomicU64; 2]) -> Option<Found> {
+    let count = Count(cell[COUNT].load(Ordering::Acquire));
+    if count.total() == 0 {
+        return None;
+    }
+    let tag = Tag(cell[TAG].load(Ordering::Acquire));
+    let is_claimed = tag.0 & Tag::CLAIMED != 0 && tag.0 & !Tag::BITS == 0;
+    let hour_bits = count.0 & Count::HOUR_MASK;
+    let is_of = |hour| hour_bits == Count::none_in(hour).0;
+    let hour = match state {
+        State::Open(hour) => is_of(hour).then_some(hour),
+        // Closing a table, or handing it over, may have been interrupted.
+        State::Closed(hour) => (hour_bits == Count::HOUR_MASK || is_of(hour)).then_some(hour),
+        State::Unset => None,
+    };
+    let Some(hour) = hour.filter(|_| is_claimed) else { return Some(None) };
+    let [high, low] = hide(KeyId::from_u128(0), tag);
+    let [high, low] =
+        [(&id[0], high), (&id[1], low)].map(|(word, mask)| u128::from(word.load(Ordering::Acquire) ^ mask));
+    let subject = Subject { hour, key: KeyId::from_u128(high << 64 | low), scope: tag.scope(), outcome: tag.outcome() };
+    Some(Some((subject, count.total(), count.minute())))
 }

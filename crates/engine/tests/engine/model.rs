@@ -1,6 +1,7 @@
 //! The engine against a naive model: maps of domain values and code that reads like the design.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::definition::Api;
@@ -18,7 +19,10 @@ use claviger_domain::time::{Timestamp, has_expired};
 use claviger_engine::{Engine, EngineOptions};
 use proptest::prelude::*;
 
-use crate::support::{Ask, START, api, endpoints, key, organization, revoked, rotated, scopes, secret};
+use crate::support::{
+    Ask, Region, START, api, endpoints, engine_with_words, key, organization, recovered, revoked, rotated, scopes,
+    secret, totals_of,
+};
 
 /// Key, hour, scope, outcome → count and last minute.
 type Totals = BTreeMap<(KeyId, i64, Option<String>, Option<Denial>), (u64, Timestamp)>;
@@ -251,7 +255,9 @@ enum Step {
     Wait {
         seconds: i64,
     },
-    Collect,
+    Collect {
+        closes: bool,
+    },
     Verify {
         api: Option<usize>,
         secret: usize,
@@ -307,7 +313,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (0..2_usize, 0..4_usize).prop_map(|(api, variant)| Step::Define { api, variant }),
         1 => key.prop_map(|without| Step::Reload { without }),
         2 => prop_oneof![0..100_i64, 3000..4000_i64, 7000..30_000_i64].prop_map(|seconds| Step::Wait { seconds }),
-        1 => Just(Step::Collect),
+        2 => any::<bool>().prop_map(|closes| Step::Collect { closes }),
         20 => verify,
     ]
 }
@@ -315,6 +321,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 /// Both machines, fed the same.
 struct Pair {
     engine: Engine,
+    words: Arc<Region>,
     model: Model,
     now: Timestamp,
     /// Every key that ever was, as it was last.
@@ -333,10 +340,11 @@ impl Pair {
         for change in &known {
             model.apply(change);
         }
-        let engine = Engine::new(EngineOptions { usage_cells: 64, keys: 0 });
+        let (engine, words) = engine_with_words(EngineOptions { usage_cells: 64, keys: 0 });
         engine.load(Revision(1), known.into_iter()).unwrap();
         Self {
             engine,
+            words,
             model,
             now: START,
             keys: Vec::new(),
@@ -369,11 +377,25 @@ impl Pair {
         clear
     }
 
+    /// Collects, having seen that a successor of the process would find the same.
     fn collect(&mut self) {
-        for total in self.engine.usage().collect(self.now) {
+        let collected = self.engine.usage().collect(self.now);
+        if self.engine.usage().unsafe_entries() == 0 {
+            assert_eq!(recovered(&self.words), totals_of(&collected));
+        }
+        for total in collected {
             assert_eq!(total.organization, self.keys.iter().find(|key| key.id == total.key).unwrap().organization);
             let scope = total.scope.map(|scope| scope.as_str().to_owned());
             self.written.insert((total.key, total.hour, scope, total.outcome), (total.count, total.last_used));
+        }
+    }
+
+    /// Closes hours, which changes no total. Those that are handed over stay written.
+    fn close_hours(&mut self) {
+        for total in self.engine.usage().close_hours(self.now) {
+            let scope = total.scope.map(|scope| scope.as_str().to_owned());
+            let written = self.written[&(total.key, total.hour, scope, total.outcome)];
+            assert_eq!(written, (total.count, total.last_used));
         }
     }
 
@@ -446,7 +468,12 @@ impl Pair {
                 self.engine.load(revision, apis.chain(organizations).chain(keys)).unwrap();
             }
             Step::Wait { seconds } => self.now = self.now.plus_seconds(seconds).unwrap(),
-            Step::Collect => self.collect(),
+            Step::Collect { closes } => {
+                self.collect();
+                if closes {
+                    self.close_hours();
+                }
+            }
             Step::Verify { api, secret, endpoint, ip, referrer, asked, times } => {
                 let clear = self.secrets[secret % self.secrets.len()].clone();
                 let ask = Ask {
@@ -493,8 +520,11 @@ proptest! {
         pair.collect();
         prop_assert_eq!(&pair.written, &pair.model.totals);
         pair.now = pair.now.plus_seconds(9 * 3600).unwrap();
-        pair.collect();
-        prop_assert_eq!(&pair.written, &pair.model.totals);
+        for _ in 0..2 {
+            pair.close_hours();
+            pair.collect();
+            prop_assert_eq!(&pair.written, &pair.model.totals);
+        }
         prop_assert_eq!(pair.engine.usage().collect(pair.now), Vec::new());
     }
 }

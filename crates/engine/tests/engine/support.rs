@@ -1,5 +1,8 @@
 //! Makes keys and asks for verdicts.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::credential::Credential;
 use claviger_domain::definition::{Api, Definition};
@@ -12,10 +15,11 @@ use claviger_domain::path::CanonicalPath;
 use claviger_domain::random::PredictableEntropy;
 use claviger_domain::referrer::Referrer;
 use claviger_domain::restriction::Restrictions;
-use claviger_domain::scope::Scopes;
+use claviger_domain::scope::{Scope, Scopes};
 use claviger_domain::secret::{PresentedSecret, SecretDigest};
 use claviger_domain::time::Timestamp;
-use claviger_engine::{Engine, EngineOptions, Request, Verdict};
+use claviger_engine::usage::{Words, recover, words_needed};
+use claviger_engine::{Engine, EngineOptions, Request, UsageTotal, Verdict};
 
 /// The first instant of all tests: 2026-01-01T00:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -124,6 +128,49 @@ pub(crate) fn revoked(key: &Key) -> Key {
 pub(crate) fn rotated(key: &Key, secret: &str, overlap_ends_at: Option<Timestamp>) -> Key {
     let old = |overlap_ends_at| OldSecret { digest: key.digest, overlap_ends_at };
     Key { digest: SecretDigest::of(secret), old_secret: overlap_ends_at.map(old), ..key.clone() }
+}
+
+/// Words that outlive the engine that counts in them.
+pub(crate) struct Region(Vec<AtomicU64>);
+
+impl AsRef<[AtomicU64]> for Region {
+    fn as_ref(&self) -> &[AtomicU64] {
+        &self.0
+    }
+}
+
+/// This many words, all zero.
+pub(crate) fn region(words: usize) -> Arc<Region> {
+    Arc::new(Region((0..words).map(|_| AtomicU64::new(0)).collect()))
+}
+
+/// An engine, and the words it counts in.
+pub(crate) fn engine_with_words(options: EngineOptions) -> (Engine, Arc<Region>) {
+    let words = region(words_needed(options.usage_cells));
+    let engine = Engine::with_counters(options, Arc::clone(&words) as Words, 7).unwrap();
+    (engine, words)
+}
+
+/// A total without what only the living engine knows of it.
+pub(crate) type Total = (KeyId, i64, Option<Scope>, Option<Denial>, u64, Timestamp);
+
+/// What a successor of the process finds in the words.
+pub(crate) fn recovered(words: &Region) -> Vec<Total> {
+    let recovered = recover(words.as_ref()).unwrap();
+    assert_eq!((recovered.incarnation, recovered.skipped), (7, 0));
+    let totals = recovered.totals.into_iter();
+    sorted(totals.map(|t| (t.key, t.hour, t.scope, t.outcome, t.count, t.last_used)).collect())
+}
+
+/// The same of what a living engine has collected.
+pub(crate) fn totals_of(totals: &[UsageTotal]) -> Vec<Total> {
+    let totals = totals.iter();
+    sorted(totals.map(|t| (t.key, t.hour, t.scope.clone(), t.outcome, t.count, t.last_used)).collect())
+}
+
+fn sorted(mut totals: Vec<Total>) -> Vec<Total> {
+    totals.sort();
+    totals
 }
 
 /// An engine at revision 1 that knows [`acme`], the active organization 1, and these.

@@ -1,0 +1,107 @@
+//! Reading the region of an engine that has died.
+
+use std::collections::BTreeMap;
+
+use claviger_domain::denial::Denial;
+use claviger_domain::id::KeyId;
+use claviger_domain::scope::Scope;
+use claviger_domain::time::Timestamp;
+
+use super::hour_table::{self, State};
+use super::ledger::{self, Found, Subject};
+use super::region::{Header, Layout, RecoverError, TABLES};
+use super::scope_names::{self, NO_SCOPE};
+use super::{last_used, outcome_of};
+use crate::sync::AtomicU64;
+
+/// What an engine had counted when it died, apart from what it had [handed over](super::Usage::close_hours).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recovered {
+    /// As the engine was given it.
+    pub incarnation: i64,
+    /// Absolute totals, by hour and key; at most one for each key, hour, scope and outcome.
+    pub totals: Vec<RecoveredTotal>,
+    /// Cells and entries that made no sense. None after the death of a process; perhaps some after that of a machine.
+    pub skipped: usize,
+}
+
+/// How often a key met an outcome in an hour, as [`UsageTotal`](super::UsageTotal) says it of a living engine. Whose the
+/// key is, and whether it is a live one, the region does not know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecoveredTotal {
+    /// The key. Where a machine has died it may be one that never was.
+    pub key: KeyId,
+    /// Whole hours since the Unix epoch.
+    pub hour: i64,
+    /// The scope of the endpoint; `None` for endpoints that the definition does not name.
+    pub scope: Option<Scope>,
+    /// Why it was denied; `None` counts the allowed requests.
+    pub outcome: Option<Denial>,
+    /// How often.
+    pub count: u64,
+    /// The last time, to the minute.
+    pub last_used: Timestamp,
+}
+
+/// Reads the words that an engine counted in. It must be dead, or at least not counting.
+///
+/// The same words always give the same answer: writing it down twice is writing it down once.
+///
+/// # Errors
+/// When these are not the words of an engine of this version, or not all of them. What makes no sense within them is
+/// skipped.
+pub fn recover(words: &[AtomicU64]) -> Result<Recovered, RecoverError> {
+    let header = Header::read(words)?;
+    let layout = header.layout;
+    let names = scope_names::read(&words[layout.names()]);
+    let mut sums = Sums { names, totals: BTreeMap::new(), skipped: 0 };
+    for table in 0..TABLES {
+        read_table(words, layout, table).for_each(|found| sums.add(found));
+    }
+    let entries = words[layout.entries()].as_chunks().0;
+    entries.iter().filter_map(ledger::read).for_each(|found| sums.add(found));
+    let Sums { names, totals, skipped } = sums;
+    let totals = totals.into_iter().filter_map(|(subject, (count, minute))| {
+        Some(RecoveredTotal {
+            key: subject.key,
+            hour: subject.hour,
+            scope: names.get(usize::from(subject.scope)).cloned(),
+            outcome: outcome_of(subject.outcome)?,
+            count,
+            last_used: last_used(subject.hour, minute),
+        })
+    });
+    Ok(Recovered { incarnation: header.incarnation, totals: totals.collect(), skipped })
+}
+
+/// What the cells of a table say.
+pub(crate) fn read_table(words: &[AtomicU64], layout: Layout, table: usize) -> impl Iterator<Item = Found> {
+    let state = State::from_word(Header::state(words, table));
+    let (cells, ids) = (words[layout.cells(table)].as_chunks().0, words[layout.ids(table)].as_chunks().0);
+    cells.iter().zip(ids).filter_map(move |(cell, id)| hour_table::read(state, cell, id))
+}
+
+struct Sums {
+    names: Vec<Scope>,
+    totals: BTreeMap<Subject, (u64, u8)>,
+    skipped: usize,
+}
+
+impl Sums {
+    fn add(&mut self, found: Found) {
+        let Some((subject, total, minute)) = found else {
+            self.skipped += 1;
+            return;
+        };
+        let is_scope = subject.scope == NO_SCOPE || usize::from(subject.scope) < self.names.len();
+        let hours = Timestamp::from_micros(i64::MIN).hour()..=Timestamp::from_micros(i64::MAX).hour();
+        let is_sound = is_scope && outcome_of(subject.outcome).is_some() && hours.contains(&subject.hour);
+        if !is_sound || total == 0 || minute >= 60 {
+            self.skipped += 1;
+            return;
+        }
+        let sum = self.totals.entry(subject).or_insert((0, 0));
+        sum.0 += total;
+        sum.1 = sum.1.max(minute);
+    }
+}
