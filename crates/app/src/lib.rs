@@ -10,6 +10,7 @@
 //! changed, many at once), [`keys`], [`definitions`], [`usage`], then the small ones.
 
 pub mod actor;
+mod counters;
 pub mod credentials;
 pub mod definitions;
 pub mod error;
@@ -21,11 +22,12 @@ pub mod organizations;
 pub mod usage;
 mod writer;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use claviger_domain::random::Entropy;
 use claviger_domain::time::{Clock, Timestamp};
-use claviger_engine::Engine;
+use claviger_engine::{Engine, EngineOptions};
 use claviger_store::{OpenError, Store};
 
 pub use actor::Actor;
@@ -56,16 +58,19 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the database, loads the engine from it and starts the housekeeping that runs beside it.
+    /// Opens the database, loads an engine from it and starts the housekeeping that runs beside it. Usage is counted in
+    /// the file `counters`, so that none is lost when the process is killed, or in memory alone if there is to be none.
     /// Must be called inside a tokio runtime that outlives the app.
     pub async fn open(
         database: &Database,
-        engine: Arc<Engine>,
+        counters: Option<&Path>,
+        options: EngineOptions,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Arc<Self>, StartError> {
         let store = Store::open(database).await?;
-        let incarnation = store.next_incarnation().await?;
+        let (engine, incarnation) = counters::open(&store, counters, options, &*entropy).await?;
+        let engine = Arc::new(engine);
         let follower = Follower::start(store.clone(), Arc::clone(&engine));
         follower.load().await?;
         let writer = Writer::start(store.clone(), follower, Arc::clone(&clock));
@@ -110,6 +115,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The file of usage counters cannot be used.
+    #[error("the usage counters cannot be used: {0}")]
+    Counters(String),
     /// The database can be opened but not read.
     #[error("the database cannot be read: {0}")]
     Read(#[from] claviger_store::StoreError),

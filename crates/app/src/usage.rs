@@ -21,7 +21,7 @@ pub const NO_SCOPE: &str = "none";
 /// Name of the outcome of a call that passed.
 pub const ALLOWED: &str = "allowed";
 /// Rows that are written in one transaction: between them, revocations have their turn.
-const ROWS_PER_WRITE: usize = 500;
+pub(crate) const ROWS_PER_WRITE: usize = 500;
 /// Written totals of hours older than this are not kept in memory any longer.
 const HOURS_REMEMBERED: i64 = 4;
 

@@ -24,6 +24,11 @@ impl DataDir {
         Self(path.into())
     }
 
+    /// The file that usage is counted in.
+    pub(crate) fn counters(&self) -> PathBuf {
+        self.0.join("usage.counters")
+    }
+
     /// The directory itself.
     pub(crate) fn path(&self) -> &Path {
         &self.0

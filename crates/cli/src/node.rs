@@ -10,7 +10,7 @@ use claviger_app::{App, Database};
 use claviger_domain::address::TrustedProxies;
 use claviger_domain::random::SystemEntropy;
 use claviger_domain::time::SystemClock;
-use claviger_engine::{Engine, EngineOptions};
+use claviger_engine::EngineOptions;
 use claviger_gate::listen::{self, SocketFile, TcpListeners};
 use claviger_gate::{Door, Front, Gate, Verify};
 use claviger_server::{InFlight, ServerState};
@@ -48,9 +48,10 @@ impl Node {
         let cores = config.cores.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         // The database of a server that cannot listen is left alone.
         let sockets = Sockets::bind(directory, config, cores)?;
-        let engine = Arc::new(Engine::new(EngineOptions::default()));
         let database = config.database.clone().unwrap_or_else(|| directory.database());
-        let opened = App::open(&database, engine, Arc::new(SystemClock), Arc::new(SystemEntropy)).await;
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let counters = directory.counters();
+        let opened = App::open(&database, Some(&counters), EngineOptions::default(), clock, entropy).await;
         let app = opened.map_err(|error| {
             let next = match database {
                 Database::Sqlite(_) => "nothing was changed; `--data DIR` starts on another data directory",

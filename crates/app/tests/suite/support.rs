@@ -17,8 +17,8 @@ use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::PresentedSecret;
 use claviger_domain::time::{ManualClock, Timestamp};
+use claviger_engine::EngineOptions;
 use claviger_engine::verdict::{Request, Verdict};
-use claviger_engine::{Engine, EngineOptions};
 
 pub(crate) struct Deployment {
     pub(crate) app: Arc<App>,
@@ -128,8 +128,8 @@ impl Deployment {
 }
 
 async fn open(database: &Database, clock: &Arc<ManualClock>, seed: u64) -> Arc<App> {
-    let engine = Arc::new(Engine::new(EngineOptions::default()));
-    App::open(database, engine, Arc::clone(clock) as _, Arc::new(PredictableEntropy::new(seed))).await.unwrap()
+    let (clock, entropy) = (Arc::clone(clock) as _, Arc::new(PredictableEntropy::new(seed)));
+    App::open(database, None, EngineOptions::default(), clock, entropy).await.unwrap()
 }
 
 /// A key of the api's default format, nothing else asked for.

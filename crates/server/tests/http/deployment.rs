@@ -12,7 +12,7 @@ use claviger_domain::random::PredictableEntropy;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::time::{Clock, ManualClock};
-use claviger_engine::{Engine, EngineOptions};
+use claviger_engine::EngineOptions;
 use claviger_server::{InFlight, ServerState};
 use tempfile::TempDir;
 
@@ -48,7 +48,8 @@ impl Deployment {
         let options = EngineOptions { usage_cells: 1024, keys: 0 };
         let app = App::open(
             &Database::Sqlite(directory.path().join("claviger.db")),
-            Arc::new(Engine::new(options)),
+            None,
+            options,
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::new(PredictableEntropy::new(1)),
         )
