@@ -11,6 +11,8 @@
 
 mod bench;
 mod ci;
+mod compare;
+mod instructions;
 mod needs;
 mod openapi;
 mod shell;
@@ -32,6 +34,13 @@ Claviger's chores. Run one with `cargo xtask CHORE`.
                      --check  only says whether the committed file is up to date
   bench [ARGS…]      Run the benchmarks in release mode; the arguments go to the bench program as they are.
                      --full   the full sizes, which take longer and need more memory
+  bench-compare [--quick]
+                     Measure POST /v1/verify beside nginx, Envoy, djangorestframework-api-key and better-auth, each on one
+                     core. Installs them into target/bench-compare. Five rounds of eight seconds for each.
+                     --quick  three rounds of three seconds
+  instructions [--bless]
+                     Compare the instructions of the hot paths with bench/instructions.txt.
+                     --bless  writes the file anew
   help               Print this.
 ";
 
@@ -48,6 +57,10 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["openapi"] => openapi::write(),
         ["openapi", "--check"] => openapi::check(),
+        ["bench-compare"] => compare::run(&compare::THOROUGH),
+        ["bench-compare", "--quick"] => compare::run(&compare::QUICK),
+        ["instructions"] => instructions::check(),
+        ["instructions", "--bless"] => instructions::bless(),
         ["bench", bench_arguments @ ..] => bench::run(bench_arguments),
         unknown => {
             eprintln!("error: there is no chore `{}`\n\n{HELP}", unknown.join(" "));
