@@ -1,6 +1,9 @@
 //! How fast the engine decides and how much memory a key takes, beside the least that any engine could do.
 //!
-//!     cargo run --release -p claviger-bench -- [--keys 10000,1000000,10000000] [--json]
+//!     cargo run --release -p claviger-bench -- [--keys 10000,1000000,10000000] [--json] [--plot FILE.svg]
+//!
+//! With `--plot` the sizes are 1,000 to 10,000,000 unless `--keys` says otherwise, and the curve is drawn as well. With
+//! `--instructions` alone it goes through the cases whose instructions `cargo xtask instructions` has counted.
 //!
 //! The floor is bare SHA-256 of the secret and a hit in a hash map from digests, over the same secrets in the same
 //! order, alternating with the engine in one run. The engine does everything: format and checksum, digest, index,
@@ -8,7 +11,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports")]
 
+mod instructions;
 mod measure;
+mod plot;
 mod population;
 
 use claviger_domain::change::Revision;
@@ -22,6 +27,8 @@ const VERIFICATIONS: usize = 1 << 19;
 /// Cells of an hour's usage table: every key of a pass has one, and half of the cells stay free.
 const USAGE_CELLS: usize = 1 << 20;
 
+const USAGE: &str = "usage: claviger-bench [--keys 10000,1000000,10000000] [--json] [--plot FILE.svg]";
+
 struct Report {
     what: String,
     keys: usize,
@@ -33,35 +40,43 @@ struct Report {
 }
 
 fn main() {
-    let mut sizes = vec![10_000, 1_000_000, 10_000_000];
+    let mut sizes = None;
     let mut is_json = false;
+    let mut plot = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut list =
-            || -> Option<Vec<usize>> { arguments.next()?.split(',').map(|size| size.parse().ok()).collect() };
         match argument.as_str() {
+            "--instructions" => return instructions::run(),
             "--json" => is_json = true,
-            "--keys" => match list() {
-                Some(list) => sizes = list,
+            "--plot" => plot = arguments.next(),
+            "--keys" => match arguments.next().and_then(|list| list.split(',').map(|size| size.parse().ok()).collect())
+            {
+                Some(list) => sizes = Some(list),
                 None => return eprintln!("--keys takes numbers separated by commas"),
             },
-            _ => return eprintln!("usage: claviger-bench [--keys 10000,1000000,10000000] [--json]"),
+            _ => return eprintln!("{USAGE}"),
         }
     }
+    let sizes: Vec<usize> = sizes.unwrap_or_else(|| match plot {
+        Some(_) => vec![1_000, 10_000, 100_000, 1_000_000, 10_000_000],
+        None => vec![10_000, 1_000_000, 10_000_000],
+    });
     if !is_json {
         println!(
             "{:<34} {:>9} {:>9} {:>7} {:>7} {:>10} {:>10} {:>8}",
             "", "floor", "engine", "ratio", "budget", "B/key", "B/key RSS", "load s"
         );
     }
+    let mut points = Vec::new();
     for size in sizes {
-        for traits in [Traits::default()] {
-            // The variants are told apart by time alone at small sizes, and would only wait for memory at large ones.
-            if size > 100_000 && traits.restricted {
-                continue;
-            }
-            print(&run(size, traits), is_json);
-        }
+        let report = run(size, Traits::default());
+        print(&report, is_json);
+        points.push(plot::Point { keys: size, times: report.times });
+    }
+    if let Some(file) = plot
+        && let Err(error) = std::fs::write(&file, plot::svg(&points))
+    {
+        eprintln!("cannot write {file}: {error}");
     }
 }
 

@@ -22,7 +22,7 @@ const PASSES: usize = 5;
 const TURN: usize = 1 << 16;
 
 /// Medians over all turns.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     /// Nanoseconds of a look-up.
     pub(crate) floor: f64,

@@ -36,7 +36,7 @@ impl Secrets {
         self.text.len() / self.length
     }
 
-    fn nth(&self, position: usize) -> &str {
+    pub(crate) fn nth(&self, position: usize) -> &str {
         &self.text[position * self.length..(position + 1) * self.length]
     }
 }
@@ -85,30 +85,41 @@ pub(crate) fn snapshot(api: &Api, secrets: &Secrets, traits: Traits) -> impl Ite
     };
     let named = Scopes::try_from(vec!["users:read".to_owned()]).expect("a scope");
     let keys = secrets.iter().enumerate().map(move |(number, secret)| {
-        Change::Key(Box::new(Key {
-            id: KeyId::from_u128(1_767_225_600_000 << 80 | number as u128),
-            organization: OrganizationId::from_u128((number / KEYS_PER_ORGANIZATION) as u128),
-            api: "example".parse().expect("an api's name"),
-            name: format!("bench key {number}").parse().expect("a name"),
-            kind: Kind::Secret,
-            environment: Environment::Live,
-            prefix: String::new(),
-            hint: String::new(),
-            digest: SecretDigest::of(secret),
-            old_secret: None,
-            scopes: if number % 2 == 0 { Scopes::Full } else { named.clone() },
-            restrictions: restrictions.clone(),
-            parent_id: None,
-            metadata: Metadata::default(),
-            disabled: false,
-            revocation: None,
-            created_at: NOW,
-            created_by: Creator::Operator,
-            expires_at: traits.expiring.then(|| NOW.plus_seconds(number as i64 + 3600)).flatten(),
-            rotated_at: None,
-        }))
+        let mut key = key(number, secret);
+        if number % 2 != 0 {
+            key.scopes = named.clone();
+        }
+        key.restrictions = restrictions.clone();
+        key.expires_at = traits.expiring.then(|| NOW.plus_seconds(number as i64 + 3600)).flatten();
+        Change::Key(Box::new(key))
     });
     std::iter::once(Change::Api(Box::new(api.clone()))).chain(organizations).chain(keys)
+}
+
+/// A live key of full access.
+pub(crate) fn key(number: usize, secret: &str) -> Key {
+    Key {
+        id: KeyId::from_u128(1_767_225_600_000 << 80 | number as u128),
+        organization: OrganizationId::from_u128((number / KEYS_PER_ORGANIZATION) as u128),
+        api: "example".parse().expect("an api's name"),
+        name: format!("bench key {number}").parse().expect("a name"),
+        kind: Kind::Secret,
+        environment: Environment::Live,
+        prefix: String::new(),
+        hint: String::new(),
+        digest: SecretDigest::of(secret),
+        old_secret: None,
+        scopes: Scopes::Full,
+        restrictions: Restrictions::NONE,
+        parent_id: None,
+        metadata: Metadata::default(),
+        disabled: false,
+        revocation: None,
+        created_at: NOW,
+        created_by: Creator::Operator,
+        expires_at: None,
+        rotated_at: None,
+    }
 }
 
 /// Secrets in random order, laid out in the order in which they are presented: a server has the secret it verifies

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::needs;
 use crate::shell::{CommandLine, root};
 
 /// Runs the bench program with `arguments` as they were given.
@@ -17,4 +18,10 @@ pub(crate) fn start(arguments: &[&str]) -> Result<()> {
         .arguments([server.to_string_lossy().as_ref()])
         .arguments(arguments.iter().copied())
         .run()
+}
+
+/// Measures how fast keys are made by many callers, on both databases.
+pub(crate) fn creation() -> Result<()> {
+    needs::install_missing(needs::FOR_TESTS)?;
+    CommandLine::new("cargo", "run --release -p claviger-bench --bin creation").run()
 }

@@ -11,7 +11,9 @@
 
 mod bench;
 mod ci;
+mod compare;
 mod fuzz;
+mod instructions;
 mod needs;
 mod openapi;
 mod shell;
@@ -38,9 +40,17 @@ Claviger's chores. Run one with `cargo xtask CHORE`.
                      --check  only says whether the committed file is up to date
   bench [ARGS…]      Run the benchmarks in release mode; the arguments go to the bench program as they are.
                      --full   the full sizes, which take longer and need more memory
+  bench-creation     Measure how many keys 64 callers make a second, beside the database's own batched inserts.
   bench-start [ARGS…]
                      Measure a server's start with 1,000,000 keys in its database, to its first verdict.
                      --database sqlite,postgres  --keys N  --runs N
+  bench-compare [--quick]
+                     Measure POST /v1/verify beside nginx, Envoy, djangorestframework-api-key and better-auth, each on one
+                     core. Installs them into target/bench-compare. Five rounds of eight seconds for each.
+                     --quick  three rounds of three seconds
+  instructions [--bless]
+                     Compare the instructions of the hot paths with bench/instructions.txt.
+                     --bless  writes the file anew
   help               Print this.
 ";
 
@@ -57,7 +67,12 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["openapi"] => openapi::write(),
         ["openapi", "--check"] => openapi::check(),
+        ["bench-compare"] => compare::run(&compare::THOROUGH),
+        ["bench-compare", "--quick"] => compare::run(&compare::QUICK),
+        ["instructions"] => instructions::check(),
+        ["instructions", "--bless"] => instructions::bless(),
         ["bench", bench_arguments @ ..] => bench::run(bench_arguments),
+        ["bench-creation"] => bench::creation(),
         ["bench-start", bench_arguments @ ..] => bench::start(bench_arguments),
         ["fuzz", options @ ..] if let Some(options) = fuzz::Options::read(options) => fuzz::run(&options),
         unknown => {

@@ -64,6 +64,27 @@ const CARGO_FUZZ: Need =
 pub(crate) fn cargo_fuzz() -> String {
     CARGO_FUZZ.program()
 }
+/// What the comparison cannot do without, beside the servers that are compared.
+pub(crate) const FOR_COMPARISON: &[Need] = &[
+    Need { command: "wrk", from: Source::Debian("wrk"), why: "makes the load" },
+    Need { command: "taskset", from: Source::Debian("util-linux"), why: "keeps a program on one core" },
+];
+
+/// What nginx's part in the comparison needs.
+pub(crate) const FOR_NGINX: &[Need] =
+    &[Need { command: "nginx", from: Source::Debian("nginx"), why: "is the floor that we are compared with" }];
+
+/// What the parts need that come from PyPI.
+pub(crate) const FOR_PYTHON: &[Need] =
+    &[Need { command: "python3", from: Source::Debian("python3 python3-venv"), why: "installs and runs contenders" }];
+
+/// What the parts need that come from npm.
+pub(crate) const FOR_NODE: &[Need] =
+    &[Need { command: "npm", from: Source::Debian("nodejs npm"), why: "installs and runs contenders" }];
+
+/// What counting instructions needs.
+pub(crate) const FOR_INSTRUCTIONS: &[Need] =
+    &[Need { command: "valgrind", from: Source::Debian("valgrind"), why: "counts instructions" }];
 
 /// Where [`FOR_CHECKS`] puts cargo-deny, relative to the repository's root.
 pub(crate) fn cargo_deny() -> String {
@@ -168,7 +189,9 @@ mod tests {
 
     #[test]
     fn every_need_says_what_it_is_for() {
-        for need in FOR_TESTS.iter().chain(FOR_CHECKS).chain(FOR_FUZZ) {
+        let tables =
+            [FOR_TESTS, FOR_CHECKS, FOR_FUZZ, FOR_COMPARISON, FOR_NGINX, FOR_PYTHON, FOR_NODE, FOR_INSTRUCTIONS];
+        for need in tables.into_iter().flatten() {
             assert!(!need.why.is_empty() && !need.why.ends_with('.'), "{}: {:?}", need.command, need.why);
         }
     }

@@ -44,9 +44,20 @@ fn bearer_secret(value: &[u8]) -> Option<PresentedSecret<'_>> {
 fn is_b64token(bytes: &[u8]) -> bool {
     let padding = bytes.iter().rev().take_while(|byte| **byte == b'=').count();
     let body = &bytes[..bytes.len() - padding];
-    let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
-    !body.is_empty() && body.iter().all(is_allowed)
+    !body.is_empty() && body.iter().all(|byte| IS_B64TOKEN[usize::from(*byte)])
 }
+
+/// The bytes that may stand before the padding.
+const IS_B64TOKEN: [bool; 256] = {
+    let mut is_allowed = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        is_allowed[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        byte += 1;
+    }
+    is_allowed
+};
 
 #[cfg(test)]
 mod tests {

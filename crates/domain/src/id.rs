@@ -29,8 +29,12 @@ fn new_v7(now: Timestamp, entropy: &dyn Entropy) -> u128 {
         | (u128::from(u64::from_be_bytes(random)) & ((1 << 62) - 1))
 }
 
-fn encode(value: u128) -> String {
-    (0..TEXT_CHARS).rev().map(|digit| char::from(ALPHABET[(value >> (digit * 5)) as usize & 31])).collect()
+fn encode(value: u128) -> [u8; TEXT_CHARS] {
+    let mut text = [0; TEXT_CHARS];
+    for (digit, byte) in text.iter_mut().rev().enumerate() {
+        *byte = ALPHABET[(value >> (digit * 5)) as usize & 31];
+    }
+    text
 }
 
 fn decode(text: &str) -> Option<u128> {
@@ -74,7 +78,7 @@ macro_rules! id {
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str($prefix)?;
-                f.write_str(&encode(self.0))
+                f.write_str(std::str::from_utf8(&encode(self.0)).expect("the alphabet is ASCII"))
             }
         }
 

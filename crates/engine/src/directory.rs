@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use claviger_domain::definition::{Api, Definition};
 use claviger_domain::endpoint::{EndpointTable, Method};
 use claviger_domain::format::KeyFormat;
@@ -228,8 +228,8 @@ impl CompiledApi {
     }
 
     /// The scopes of a set.
-    pub(crate) fn scopes(&self, set: u32) -> Option<Arc<Scopes>> {
-        self.sets.get(set)?.load_full()
+    pub(crate) fn scopes(&self, set: u32) -> Option<Guard<Option<Arc<Scopes>>>> {
+        Some(self.sets.get(set)?.load())
     }
 
     /// Whether the text is a well-formed secret of one of its formats, those no longer issued included.

@@ -1,5 +1,6 @@
 //! The engine itself: loading, applying, asking.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::Guard;
@@ -7,10 +8,12 @@ use claviger_domain::change::{Change, Revision};
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
+use serde_json::value::RawValue;
 
 use crate::directory::Directory;
 use crate::error::ApplyError;
-use crate::record::Record;
+use crate::record::{Meta, Record};
+use crate::scopes::FULL_SET;
 use crate::shared::{NOT_LOADED, Shared};
 use crate::sync::Ordering;
 use crate::usage::{CountersError, Region, Usage, Words};
@@ -202,28 +205,52 @@ impl Engine {
         if !self.write_description(key, &mut json) {
             return None;
         }
-        let (name, metadata_json) = split_description(&json)?;
-        let meta = self.shared.records.read(key.slot, |record| (record.id() == key.id).then(|| record.meta()))??;
-        let scopes = self.shared.directory.load().compiled(meta.api()).and_then(|api| api.scopes(meta.set()));
-        let scopes = scopes.map_or(Vec::new(), |scopes| Vec::from(Scopes::clone(&scopes)));
-        Some(Description { name, metadata_json, scopes })
+        read_description(&json)
     }
 
-    /// Appends `"name":"…","metadata":{…}` of a key that a verdict named, ready for a JSON object: a copy of bytes.
-    /// False, with nothing appended, if the key was removed since.
+    /// Appends `"scopes":[…],"name":"…","metadata":{…}` of a key that a verdict named, ready for a JSON object: copies
+    /// of bytes. False, with nothing appended, if the key was removed since.
     pub fn write_description(&self, key: &VerifiedKey, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         let out = std::cell::RefCell::new(out);
+        // Scopes and texts in one look: both are another key's as soon as this one has left them.
         let append = |record: &Record<'_>| {
             let mut out = out.borrow_mut();
             out.truncate(start);
-            record.id() == key.id && record.detail().is_some_and(|block| self.shared.texts.append(block, &mut out))
+            if record.id() != key.id {
+                return false;
+            }
+            self.append_scopes(record.meta(), &mut out);
+            out.push(b',');
+            record.detail().is_some_and(|block| self.shared.texts.append(block, &mut out))
         };
         let is_appended = self.shared.records.read(key.slot, append).unwrap_or(false);
         if !is_appended {
             out.borrow_mut().truncate(start);
         }
         is_appended
+    }
+
+    /// Appends `"scopes":["*"]`, or the names of the scopes it holds, including those that the api no longer has.
+    fn append_scopes(&self, meta: Meta, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"\"scopes\":[");
+        if meta.set() == FULL_SET {
+            out.extend_from_slice(b"\"*\"");
+        } else {
+            let directory = self.shared.directory.load();
+            let scopes = directory.compiled(meta.api()).and_then(|api| api.scopes(meta.set()));
+            let names = match scopes.as_ref().and_then(|scopes| scopes.as_deref()) {
+                Some(Scopes::Named(names)) => Some(names),
+                _ => None,
+            };
+            for (position, name) in names.into_iter().flatten().enumerate() {
+                // Scopes have no characters that JSON escapes.
+                out.extend_from_slice(if position == 0 { b"\"" } else { b",\"" });
+                out.extend_from_slice(name.as_str().as_bytes());
+                out.push(b'"');
+            }
+        }
+        out.push(b']');
     }
 
     /// Whether this is the digest of the token of a verifier that is not revoked.
@@ -254,13 +281,16 @@ impl Engine {
     }
 }
 
-/// Name and metadata from what [`Engine::write_description`] wrote.
-fn split_description(json: &[u8]) -> Option<(String, String)> {
-    let json = json.strip_prefix(b"\"name\":")?;
-    let mut values = serde_json::Deserializer::from_slice(json).into_iter::<String>();
-    let name = values.next()?.ok()?;
-    let metadata = json[values.byte_offset()..].strip_prefix(b",\"metadata\":")?;
-    Some((name, String::from_utf8(metadata.to_vec()).ok()?))
+/// What [`Engine::write_description`] wrote.
+fn read_description(json: &[u8]) -> Option<Description> {
+    let object = [b"{", json, b"}"].concat();
+    let fields: HashMap<&str, &RawValue> = serde_json::from_slice(&object).ok()?;
+    let text = |field| fields.get(field).map(|value| value.get());
+    Some(Description {
+        name: serde_json::from_str(text("name")?).ok()?,
+        metadata_json: text("metadata")?.to_owned(),
+        scopes: serde_json::from_str(text("scopes")?).ok()?,
+    })
 }
 
 impl Default for Engine {

@@ -36,15 +36,19 @@ impl Texts {
         if words_needed > words.len() {
             return false;
         }
-        out.extend_from_slice(b"\"name\":\"");
         let start = out.len();
+        // The block's own header stands where the last four bytes before the name belong.
+        out.extend_from_slice(b"\"nam");
         for word in &words[..words_needed] {
             out.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
         }
-        out.drain(start..start + HEADER_BYTES);
-        out.truncate(start + name_bytes + metadata_bytes);
+        out[start + 4..start + 8].copy_from_slice(b"e\":\"");
+        let name_end = start + 8 + name_bytes;
+        let metadata = name_end..name_end + metadata_bytes;
         let between = b"\",\"metadata\":";
-        out.splice(start + name_bytes..start + name_bytes, between.iter().copied());
+        out.resize(metadata.end + between.len(), 0);
+        out.copy_within(metadata, name_end + between.len());
+        out[name_end..name_end + between.len()].copy_from_slice(between);
         if metadata_bytes == 0 {
             out.extend_from_slice(b"{}");
         }

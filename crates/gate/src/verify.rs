@@ -22,6 +22,7 @@ use claviger_domain::time::Clock;
 use claviger_domain::wire::{self, ErrorAnswer};
 use claviger_engine::Engine;
 use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Body;
@@ -50,25 +51,30 @@ impl Verify {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        match self.decide(peer, request).await {
+        let (head, body) = request.into_parts();
+        match self.decide(peer, &head, body).await {
             Ok(body) => {
+                // The request's map, emptied, saves making another: hyper hands it on to the next request.
+                let mut headers = head.headers;
+                headers.clear();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 let mut response = Response::new(Full::new(body));
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                *response.headers_mut() = headers;
                 response
             }
             Err(refusal) => refusal.into_response(),
         }
     }
 
-    async fn decide<B>(&self, peer: Peer, request: Request<B>) -> Result<Bytes, Refusal>
+    async fn decide<B>(&self, peer: Peer, head: &Parts, body: B) -> Result<Bytes, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        if request.method() != Method::POST {
+        if head.method != Method::POST {
             return Err(Refusal::Method);
         }
-        self.authenticate(peer, request.headers())?;
-        let body = read(request.into_body()).await?;
+        self.authenticate(peer, &head.headers)?;
+        let body = read(body).await?;
         let question = Question::parse(&body)?;
         self.verdict(&question)
     }
@@ -89,7 +95,7 @@ impl Verify {
         let directory = self.engine.directory();
         let mut header = [0; CREDENTIAL_BYTES];
         let credential = credential(question.key(), &mut header);
-        let path = question.path().split('?').next().unwrap_or_default();
+        let path = question.path().split_once('?').map_or(question.path(), |(path, _query)| path);
         let endpoint = question.method().parse().ok().zip(CanonicalPath::parse(path).ok());
         let api = match question.api() {
             Some(name) => Some(directory.find(name).ok_or(UNKNOWN_API)?),

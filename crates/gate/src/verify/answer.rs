@@ -48,25 +48,22 @@ fn message(definition: Option<&Definition>, denial: Denial, environment: Option<
 
 /// Writes the key, or nothing when it was forgotten since the verdict.
 fn push_key(out: &mut Json, engine: &Engine, key: &VerifiedKey) -> bool {
-    let Some(description) = engine.describe(key) else {
-        return false;
-    };
+    let start = out.0.len();
     out.raw(r#"{"id":""#);
     out.text(&key.id);
-    out.raw(r#"","name":"#);
-    out.value(&description.name);
-    out.raw(r#","kind":""#);
+    out.raw(r#"","kind":""#);
     out.raw(key.kind.as_str());
     out.raw(r#"","environment":""#);
     out.raw(key.environment.as_str());
     out.raw(r#"","organization":""#);
     out.text(&key.organization);
-    out.raw(r#"","scopes":"#);
-    out.value(&description.scopes);
-    out.raw(r#","expires_at":"#);
+    out.raw(r#"","expires_at":"#);
     out.value(&key.expires_at);
-    out.raw(r#","metadata":"#);
-    out.raw(&description.metadata_json);
+    out.raw(",");
+    if !engine.write_description(key, &mut out.0) {
+        out.0.truncate(start);
+        return false;
+    }
     out.raw("}");
     true
 }

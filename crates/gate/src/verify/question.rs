@@ -43,7 +43,9 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 impl<'a> Question<'a> {
     /// Reads a body.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Refusal> {
-        let question: Self = serde_json::from_slice(body).map_err(|_| mistake(body))?;
+        // Bytes are checked to be UTF-8 once, not in every text.
+        let text = str::from_utf8(body).map_err(|_| mistake(body))?;
+        let question: Self = serde_json::from_str(text).map_err(|_| mistake(body))?;
         let is_fine = question.at_least_revision.unwrap_or(0) >= 0
             && question.scopes.as_ref().is_none_or(|scopes| scopes.len() <= SCOPES_PER_API_MAX);
         if is_fine { Ok(question) } else { Err(mistake(body)) }

@@ -41,6 +41,7 @@ fn question(body: impl Into<Bytes>) -> Request<Full<Bytes>> {
 async fn verdict(world: &World, body: Value) -> Value {
     let (status, headers, text) = answer(world, PROXY, question(body.to_string())).await;
     assert_eq!((status, headers["content-type"].as_bytes()), (200, &b"application/json"[..]), "{text}");
+    assert_eq!(headers.len(), 1, "nothing of the request comes back: {headers:?}");
     serde_json::from_str(&text).unwrap()
 }
 
