@@ -7,9 +7,10 @@
 //! and no SQL text here, and nothing here decides about presented secrets: that is the engine.
 //!
 //! Reading order: [`App`], [`actor`] (who acts, and how far they see), [`Mutation`] and `writer` (how something is
-//! changed, many at once), [`keys`], [`definitions`], [`usage`], then the small ones.
+//! changed, many at once), [`keys`], [`definitions`], [`usage`], [`audit`], then the small ones.
 
 pub mod actor;
+pub mod audit;
 mod counters;
 pub mod credentials;
 pub mod definitions;
@@ -31,13 +32,15 @@ use claviger_engine::{Engine, EngineOptions};
 use claviger_store::{OpenError, Store};
 
 pub use actor::Actor;
+pub use audit::{AuditExport, AuditVerification};
 pub use claviger_store::admin_tokens::AdminToken;
+pub use claviger_store::audit::AuditFilter;
 pub use claviger_store::idempotency::Attempt;
-pub use claviger_store::keys::{KeyFilter, KeyRow};
+pub use claviger_store::keys::{KeyFilter, KeyRow, Selection};
 pub use claviger_store::{Database, Page, PageRequest};
 pub use definitions::Applied;
 pub use error::AppError;
-pub use keys::{CreateKey, Issued, KeyPlace, Lifetime, UpdateKey};
+pub use keys::{BulkRevoked, CreateKey, Issued, KeyPlace, Lifetime, UpdateKey};
 pub use mutation::{Commit, Mutated, Mutation};
 pub use usage::{UsageCounts, UsageQuery, UsageReport};
 

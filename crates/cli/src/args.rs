@@ -1,6 +1,8 @@
 //! What was typed. Values are parsed here, once, into what they mean; what a command then does with them
 //! stands in `commands/` and the lifetime modules.
 
+pub(crate) mod audit;
+pub(crate) mod bulk;
 pub(crate) mod keys;
 pub(crate) mod values;
 
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Show an organization's usage in the current period
     Usage(UsageArgs),
+    /// Show, verify and export what was done, by whom
+    Audit(audit::AuditArgs),
     /// Manage verifiers: API servers and proxies that ask for verdicts over HTTP
     Verifiers(VerifiersArgs),
     /// Manage admin tokens: the operator's access over HTTP
@@ -209,6 +213,15 @@ pub(crate) struct ClientArgs {
     pub(crate) json: bool,
 }
 
+/// How a command that creates something is told from its repetition.
+#[derive(Debug, Args)]
+pub(crate) struct OnceArgs {
+    /// Makes it safe to repeat: for a day, the same command with the same key creates nothing more and prints the
+    /// same answer again
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+}
+
 /// A page of a list.
 #[derive(Debug, Args)]
 pub(crate) struct PageArgs {
@@ -272,6 +285,8 @@ pub(crate) enum OrgsCommand {
         /// Print only the id
         #[arg(long, short, conflicts_with = "json")]
         quiet: bool,
+        #[command(flatten)]
+        once: OnceArgs,
     },
     /// List organizations, newest first
     List(PageArgs),
@@ -373,6 +388,8 @@ where
         /// Print only the token
         #[arg(long, short, conflicts_with = "json")]
         quiet: bool,
+        #[command(flatten)]
+        once: OnceArgs,
     },
     /// List them
     List,
@@ -430,6 +447,11 @@ mod tests {
             "usage",
             &format!("usage --org {ORG}"),
             "completions tcsh",
+            "audit verify --expect 7",
+            "audit list --action key.eaten",
+            "audit show zero",
+            "audit export --after -1",
+            "keys revoke-all --kind fast",
         ];
         for line in cases {
             let error = typed(line).err().unwrap_or_else(|| panic!("accepted: {line}"));
@@ -455,6 +477,11 @@ mod tests {
             &format!("usage --org {ORG} --api tork"),
             "admin-tokens revoke adm_0000000000000000000000001a",
             "completions zsh",
+            &format!("keys revoke-all --org {ORG} --created-by operator --issued-before 2027-01-31 --dry-run"),
+            &format!("audit list --org {ORG} --actor system --action key.removed --since 2027-01-31 --limit 5"),
+            "audit export --after 7 log.ndjson",
+            "audit verify --file log.ndjson",
+            "orgs create Acme --idempotency-key 7",
         ];
         for line in cases {
             assert!(typed(line).is_ok(), "{line}: {}", typed(line).unwrap_err());

@@ -5,8 +5,10 @@
 
 mod apis;
 mod apply;
+mod audit;
 mod keys;
 mod orgs;
+mod revoke_all;
 mod tokens;
 mod usage;
 mod verify;
@@ -30,6 +32,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Keys(args) => keys::run(&Session::new(&args.client)?, args.command).await?,
         Command::Verify(args) => return verify::run(&Session::new(&args.client)?, args).await,
         Command::Usage(args) => usage::run(&Session::new(&args.client)?, &args).await?,
+        Command::Audit(args) => return audit::run(&args).await,
         Command::Verifiers(args) => tokens::run(&Session::new(&args.client)?, &tokens::VERIFIERS, args.command).await?,
         Command::AdminTokens(args) => {
             tokens::run(&Session::new(&args.client)?, &tokens::ADMIN_TOKENS, args.command).await?;

@@ -8,10 +8,11 @@ use claviger_domain::key::ApiName;
 use http::Method;
 use serde_json::Value;
 
-use crate::args::ClientArgs;
+use crate::args::{ClientArgs, OnceArgs};
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::init::data_flag;
+use crate::output;
 
 /// Query parameters; those without a value are not sent.
 type Query<'q> = &'q [(&'static str, Option<String>)];
@@ -55,6 +56,24 @@ impl Connection {
 
     pub(crate) async fn post(&self, path: &str, body: Option<Value>) -> Result<Value, Failure> {
         self.ask(Method::POST, path, &[], body.map(Body::Json)).await
+    }
+
+    /// Creates something: once, however often it is sent, where an Idempotency-Key was typed.
+    pub(crate) async fn create(&self, path: &str, body: Value, once: &OnceArgs) -> Result<Value, Failure> {
+        let Some(key) = &once.idempotency_key else { return self.post(path, Some(body)).await };
+        let answer = self.management.post_once(path, Some(Body::Json(body)), key).await;
+        let answer = answer.map_err(|error| self.failure(error, path))?;
+        if answer.replayed {
+            output::note("This was done before with the same key; the answer is the one that was given then.");
+        }
+        document(&answer).map_err(|error| self.failure(error, path))
+    }
+
+    /// Text that is not JSON.
+    pub(crate) async fn get_text(&self, path: &str, query: Query<'_>) -> Result<Vec<u8>, Failure> {
+        let query: Vec<_> = query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+        let answer = self.management.request(Method::GET, path, &query, None).await;
+        answer.map(|answer| answer.content().to_vec()).map_err(|error| self.failure(error, path))
     }
 
     pub(crate) async fn patch(&self, path: &str, body: Value) -> Result<Value, Failure> {

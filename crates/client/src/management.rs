@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use claviger_domain::change::Revision;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
@@ -23,6 +23,9 @@ use tokio::net::{TcpStream, UnixStream};
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Where a deployment's internal listener is.
 ///
@@ -148,6 +151,8 @@ pub struct Answer {
     pub status: u16,
     /// The revision of the mutation that the request was.
     pub revision: Option<Revision>,
+    /// Whether the request was done before, and this is the answer that was given then.
+    pub replayed: bool,
     content: Bytes,
 }
 
@@ -168,8 +173,9 @@ impl Answer {
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { status, revision, content: _ } = self;
-        f.debug_struct("Answer").field("status", status).field("revision", revision).finish_non_exhaustive()
+        let Self { status, revision, replayed, content: _ } = self;
+        let mut shown = f.debug_struct("Answer");
+        shown.field("status", status).field("revision", revision).field("replayed", replayed).finish_non_exhaustive()
     }
 }
 
@@ -210,6 +216,30 @@ impl Management {
         body: Option<Body>,
     ) -> Result<Answer, ClientError> {
         let request = self.build(method, path, query, body)?;
+        self.send(request).await
+    }
+
+    /// Makes a POST that is done once, however often it is sent with this Idempotency-Key within a day: the answer is
+    /// then the one that was given first, secrets included.
+    ///
+    /// # Errors
+    /// Those of [`Management::request`].
+    pub async fn post_once(
+        &self,
+        path: &str,
+        body: Option<Body>,
+        idempotency_key: &str,
+    ) -> Result<Answer, ClientError> {
+        let mut request = self.build(Method::POST, path, &[], body)?;
+        let mut key = HeaderValue::try_from(idempotency_key)
+            .map_err(|_| ClientError::Request("the idempotency key has characters that a header cannot hold"))?;
+        // Together with the credential it opens the kept answer.
+        key.set_sensitive(true);
+        request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
         let exchange = async {
             match &self.place {
                 Place::Socket(path) => self.exchange(UnixStream::connect(path).await, request).await,
@@ -222,7 +252,8 @@ impl Management {
             return Err(refusal(status, &content));
         }
         let revision = headers.get("claviger-revision").and_then(|value| value.to_str().ok()?.parse().ok());
-        Ok(Answer { status: status.as_u16(), revision: revision.map(Revision), content })
+        let replayed = headers.get(IDEMPOTENCY_REPLAYED).is_some_and(|value| value == "true");
+        Ok(Answer { status: status.as_u16(), revision: revision.map(Revision), replayed, content })
     }
 
     fn build(
@@ -328,7 +359,7 @@ mod tests {
     use axum::body::Bytes as Content;
     use axum::http::Uri as Target;
     use axum::response::IntoResponse;
-    use axum::routing::{get, put};
+    use axum::routing::{get, post, put};
     use serde_json::json;
     use tokio::net::{TcpListener, UnixListener};
 
@@ -370,6 +401,11 @@ mod tests {
         ([("claviger-revision", "7")], axum::Json(answer))
     }
 
+    async fn once(headers: HeaderMap) -> impl IntoResponse {
+        let key = headers.get("idempotency-key").unwrap().to_str().unwrap().to_owned();
+        ([("idempotency-replayed", if key == "again" { "true" } else { "false" })], key)
+    }
+
     async fn refuse() -> impl IntoResponse {
         let problem =
             claviger_domain::wire::error(None, 400, "invalid_request", "name must not be empty", Some("name"));
@@ -380,6 +416,7 @@ mod tests {
         Router::new()
             .route("/echo", get(echo))
             .route("/echo", put(echo))
+            .route("/once", post(once))
             .route("/refuse", get(refuse))
             .route("/large", get(async || vec![b' '; ANSWER_BYTES_MAX + 1]))
     }
@@ -411,6 +448,16 @@ mod tests {
         let answer = client.request(Method::PUT, "/echo", &[], Some(Body::Json(json!({"a": 1})))).await.unwrap();
         let echoed: Value = answer.json().unwrap();
         assert_eq!((&echoed["content_type"], &echoed["body"]), (&json!("application/json"), &json!("{\"a\":1}")));
+    }
+
+    #[tokio::test]
+    async fn a_post_says_that_it_may_be_a_repetition() {
+        let client = over_tcp().await;
+        for (key, replayed) in [("first", false), ("again", true)] {
+            let answer = client.post_once("/once", None, key).await.unwrap();
+            assert_eq!((answer.content(), answer.replayed), (key.as_bytes(), replayed));
+        }
+        assert!(matches!(client.post_once("/once", None, "a\nb").await, Err(ClientError::Request(_))));
     }
 
     #[tokio::test]

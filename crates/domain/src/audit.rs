@@ -77,9 +77,9 @@ impl From<Author> for String {
     }
 }
 
-/// Where a request came from.
+/// Where a request came from. As text: an address, or one of the words `socket`, `unknown` and `process`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum Source {
     /// The unix socket.
     Socket,
@@ -99,6 +99,33 @@ impl std::fmt::Display for Source {
             Self::Unknown => f.write_str("unknown"),
             Self::Process => f.write_str("process"),
         }
+    }
+}
+
+impl std::str::FromStr for Source {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        match text {
+            "socket" => Ok(Self::Socket),
+            "unknown" => Ok(Self::Unknown),
+            "process" => Ok(Self::Process),
+            _ => text.parse().map(Self::Address).map_err(|_| WordError("an address, socket, unknown, process")),
+        }
+    }
+}
+
+impl TryFrom<String> for Source {
+    type Error = WordError;
+
+    fn try_from(text: String) -> Result<Self, WordError> {
+        text.parse()
+    }
+}
+
+impl From<Source> for String {
+    fn from(source: Source) -> Self {
+        source.to_string()
     }
 }
 
@@ -205,6 +232,147 @@ pub fn chain_hash(previous: &[u8; 32], body: &str) -> [u8; 32] {
     Sha256::new().chain_update(previous).chain_update(body.as_bytes()).finalize().into()
 }
 
+/// A place in the chain: the number of an event and its hash. As text `NUMBER:HASH`, the hash in hexadecimal: what an
+/// operator notes down elsewhere, for whoever can write to the database can write a whole new chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// Number of the event; zero before the first.
+    pub number: i64,
+    /// Its hash.
+    pub hash: [u8; 32],
+}
+
+impl Head {
+    /// Before the first event.
+    pub const START: Self = Self { number: 0, hash: FIRST_PREVIOUS_HASH };
+
+    /// The hash as 64 hexadecimal digits.
+    pub fn hash_text(&self) -> String {
+        self.hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl std::fmt::Display for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.number, self.hash_text())
+    }
+}
+
+impl std::str::FromStr for Head {
+    type Err = HeadError;
+
+    fn from_str(text: &str) -> Result<Self, HeadError> {
+        let (number, hash) = text.split_once(':').ok_or(HeadError)?;
+        let number = number.parse().ok().filter(|number| *number >= 0 && !text.starts_with('+')).ok_or(HeadError)?;
+        let hash = crate::key::hex_digest::parse(hash).ok_or(HeadError)?;
+        Ok(Self { number, hash: *hash.as_bytes() })
+    }
+}
+
+/// The text is no place in the chain.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("must be NUMBER:HASH, as `claviger audit verify` prints it")]
+pub struct HeadError;
+
+/// Why an event cannot be what was once written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Flaw {
+    /// The next number is not there.
+    #[error("it is missing")]
+    Missing,
+    /// The text is not an event, or one with another number.
+    #[error("its text is not that of an event with this number")]
+    Body,
+    /// The hash is not that of the text and of everything before.
+    #[error("its hash is not that of its text and of the events before it")]
+    Hash,
+    /// What it is found by is not what it says.
+    #[error("what it is found by does not agree with its text")]
+    Columns,
+    /// It was noted down with another hash.
+    #[error("it is not the event that was noted down: the log was written anew from there or from before")]
+    NotAsNoted,
+    /// It was noted down, and the log ends before it.
+    #[error("it was noted down, but the log ends before it: events were cut off")]
+    CutOff,
+}
+
+/// The first event that cannot be what was once written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FirstBad {
+    /// Its number.
+    pub number: i64,
+    /// What is wrong with it.
+    pub flaw: Flaw,
+}
+
+/// Walks along a chain of events, oldest first, and stops at the first that is wrong.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    head: Head,
+    expected: Option<Head>,
+    checked: i64,
+}
+
+impl Chain {
+    /// Begins after a place that is known to be good. The chain must hold `expected`, if that is given.
+    pub fn begin(after: Head, expected: Option<Head>) -> Result<Self, FirstBad> {
+        let chain = Self { head: after, expected, checked: 0 };
+        chain.compare()?;
+        Ok(chain)
+    }
+
+    /// How many events were found good.
+    pub fn checked(&self) -> i64 {
+        self.checked
+    }
+
+    /// The last good event.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Takes the next event: its number, its text and its hash as they were found.
+    pub fn take(&mut self, number: i64, body: &str, hash: &[u8]) -> Result<(), FirstBad> {
+        let next = self.head.number + 1;
+        let bad = |flaw| FirstBad { number: next, flaw };
+        if number != next {
+            // One that stands before the first is as wrong as one that is not where it should be.
+            return Err(bad(if number < next { Flaw::Body } else { Flaw::Missing }));
+        }
+        let says = serde_json::from_str::<AuditEvent>(body).map(|event| event.number);
+        if says.ok() != Some(next) {
+            return Err(bad(Flaw::Body));
+        }
+        let computed = chain_hash(&self.head.hash, body);
+        if computed != hash {
+            return Err(bad(Flaw::Hash));
+        }
+        self.head = Head { number, hash: computed };
+        self.checked += 1;
+        self.compare()
+    }
+
+    /// Ends the walk: nothing follows.
+    pub fn end(&self) -> Result<(), FirstBad> {
+        match self.expected {
+            Some(expected) if expected.number > self.head.number => {
+                Err(FirstBad { number: expected.number, flaw: Flaw::CutOff })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn compare(&self) -> Result<(), FirstBad> {
+        match self.expected {
+            Some(expected) if expected.number == self.head.number && expected.hash != self.head.hash => {
+                Err(FirstBad { number: expected.number, flaw: Flaw::NotAsNoted })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What an audit event tells of a thing: everything but secrets and their digests.
 pub trait Audited {
     /// The thing as a JSON object.
@@ -287,6 +455,10 @@ mod tests {
         for word in ["operator", "system", "key_0000000000000000000000001a", "adm_0000000000000000000000001a"] {
             assert_eq!(word.parse::<Author>().unwrap().to_string(), word);
         }
+        for word in ["socket", "203.0.113.7", "2001:db8::1", "unknown", "process"] {
+            assert_eq!(word.parse::<Source>().unwrap().to_string(), word);
+            assert_eq!(serde_json::to_value(word.parse::<Source>().unwrap()).unwrap(), word);
+        }
         for action in Action::ALL {
             assert_eq!(action.as_str().parse(), Ok(*action));
             assert_eq!(serde_json::to_value(action).unwrap(), action.as_str());
@@ -300,6 +472,65 @@ mod tests {
         let second = chain_hash(&first, &event(2).to_body());
         assert_ne!(first, chain_hash(&FIRST_PREVIOUS_HASH, &event(2).to_body()));
         assert_ne!(second, chain_hash(&FIRST_PREVIOUS_HASH, &event(2).to_body()));
+    }
+
+    /// A good chain of so many events.
+    fn chain(events: i64) -> Vec<(i64, String, [u8; 32])> {
+        let mut previous = FIRST_PREVIOUS_HASH;
+        let link = |number| {
+            let body = event(number).to_body();
+            previous = chain_hash(&previous, &body);
+            (number, body, previous)
+        };
+        (1..=events).map(link).collect()
+    }
+
+    fn walk(links: &[(i64, String, [u8; 32])], expected: Option<Head>) -> Result<Head, FirstBad> {
+        let mut chain = Chain::begin(Head::START, expected)?;
+        for (number, body, hash) in links {
+            chain.take(*number, body, hash)?;
+        }
+        chain.end()?;
+        assert_eq!(chain.checked(), links.len() as i64);
+        Ok(chain.head())
+    }
+
+    #[test]
+    fn the_first_event_that_is_wrong_is_found() {
+        let good = chain(5);
+        let head = Head { number: 5, hash: good[4].2 };
+        assert_eq!(walk(&good, None), Ok(head));
+        let check = |alter: &dyn Fn(&mut Vec<(i64, String, [u8; 32])>), number, flaw| {
+            let mut links = good.clone();
+            alter(&mut links);
+            assert_eq!(walk(&links, Some(head)), Err(FirstBad { number, flaw }));
+        };
+        check(&|links| links[2].1 = links[2].1.replace("revoked", "created"), 3, Flaw::Hash);
+        check(&|links| links[2].1 = "{}".to_owned(), 3, Flaw::Body);
+        check(&|links| links[2].2[0] ^= 1, 3, Flaw::Hash);
+        check(&|links| drop(links.remove(2)), 3, Flaw::Missing);
+        check(&|links| links[2].0 = 9, 3, Flaw::Missing);
+        check(&|links| links.swap(2, 3), 3, Flaw::Missing);
+        check(&|links| links[2].1 = links[3].1.clone(), 3, Flaw::Body);
+        check(&|links| links.insert(0, (0, event(0).to_body(), [0; 32])), 1, Flaw::Body);
+        check(&|links| links.truncate(4), 5, Flaw::CutOff);
+        check(&Vec::clear, 5, Flaw::CutOff);
+    }
+
+    #[test]
+    fn a_chain_that_was_written_anew_is_not_the_one_that_was_noted_down() {
+        let links = chain(5);
+        for number in 1..=5 {
+            let noted = Head { number, hash: links[number as usize - 1].2 };
+            assert_eq!(noted.to_string().parse(), Ok(noted));
+            assert!(walk(&links, Some(noted)).is_ok());
+            let other = Head { number, hash: [7; 32] };
+            assert_eq!(walk(&links, Some(other)), Err(FirstBad { number, flaw: Flaw::NotAsNoted }));
+        }
+        for text in ["", "1", "1:", ":00", "-1:00", &format!("x:{}", "0".repeat(64)), &format!("1:{}", "0".repeat(63))]
+        {
+            assert_eq!(text.parse::<Head>(), Err(HeadError), "{text}");
+        }
     }
 
     #[test]

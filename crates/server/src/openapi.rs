@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document. Routes describe themselves; what all of a group have in common is added here:
 //! servers, credentials, the errors that can occur, and the headers that go with them.
 
+mod idempotency;
 mod share;
 pub(crate) mod words;
 
@@ -24,6 +25,9 @@ pub fn openapi() -> OpenApi {
         for (operation, is_mutation) in operations(item) {
             complete(operation, Group::Customer, path, is_mutation);
         }
+        if let Some(post) = &mut item.post {
+            idempotency::document(post, Group::Customer);
+        }
     }
     for (path, item) in &mut internal.paths.paths {
         let group = match path.as_str() {
@@ -34,6 +38,10 @@ pub fn openapi() -> OpenApi {
         item.servers = Some(internal_servers(path));
         for (operation, is_mutation) in operations(item) {
             complete(operation, group, path, is_mutation);
+        }
+        // A verdict is of the moment: verify does not look at the header.
+        if let Some(post) = item.post.as_mut().filter(|_| group != Group::Verify) {
+            idempotency::document(post, group);
         }
     }
     customer.merge(internal);
@@ -77,6 +85,7 @@ fn tags() -> Vec<utoipa::openapi::Tag> {
         tag("Organizations", "The customers' accounts."),
         tag("Keys", "Keys of any organization, on behalf of it."),
         tag("Credentials", "The operator's own: verifiers and admin tokens."),
+        tag("Audit", "What was done, by whom, and proof that nothing of it was altered."),
         tag("Operations", "For monitoring."),
     ]
 }
@@ -147,7 +156,8 @@ fn complete(operation: &mut Operation, group: Group, path: &str, is_mutation: bo
                 "The revision that this led to. Verify takes it as `at_least_revision`.",
             );
         }
-        if path.contains("keys") && (is_of_key || is_mutation) && response.content.contains_key("application/json") {
+        let is_one_key = is_of_key || (is_mutation && !path.ends_with("/bulk-revoke"));
+        if path.contains("keys") && is_one_key && response.content.contains_key("application/json") {
             add_header(response, "ETag", Type::String, "The revision of the key's last change, for `If-Match`.");
         }
     }

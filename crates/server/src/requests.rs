@@ -333,7 +333,10 @@ impl FromQuery for OrganizationList {
     }
 }
 
-fn page<C: std::str::FromStr<Err: std::fmt::Display>>(parameters: &mut Parameters) -> Result<PageRequest<C>, Failure> {
+/// Takes the page.
+pub(crate) fn page<C: std::str::FromStr<Err: std::fmt::Display>>(
+    parameters: &mut Parameters,
+) -> Result<PageRequest<C>, Failure> {
     let limit = parameters.take("limit")?.unwrap_or(limits::PAGE_ROWS_DEFAULT);
     if !(1..=limits::PAGE_ROWS_MAX).contains(&limit) {
         let message = format!("must be from 1 to {}", limits::PAGE_ROWS_MAX);

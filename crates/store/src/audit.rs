@@ -1,6 +1,6 @@
 //! The table of audit events: appended to by [`crate::Tx::commit`] only, and never altered.
 
-use claviger_domain::audit::{AuditEvent, Author, FIRST_PREVIOUS_HASH, chain_hash};
+use claviger_domain::audit::{Action, AuditEvent, Author, Head, chain_hash};
 use claviger_domain::id::OrganizationId;
 use claviger_domain::time::Timestamp;
 
@@ -9,15 +9,6 @@ use crate::row::from_json;
 use crate::{Connection, Page, PageRequest, StoreError, rows};
 
 const TABLE: &str = "audit";
-
-/// The end of the chain: number and hash of the last event.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head {
-    /// Number of the last event; zero before the first.
-    pub number: i64,
-    /// Its hash.
-    pub hash: [u8; 32],
-}
 
 /// An event as it stands in the table, checked or not.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +30,8 @@ pub struct AuditFilter {
     pub organization: Option<OrganizationId>,
     /// Done by this actor.
     pub actor: Option<Author>,
+    /// Of this sort.
+    pub action: Option<Action>,
     /// Done to this target.
     pub target: Option<String>,
     /// At this instant or later.
@@ -81,7 +74,7 @@ pub async fn find_head(connection: &mut Connection) -> Result<Head, StoreError> 
         sqlx::query_as("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1"),
         fetch_optional
     )?;
-    let Some((number, hash)) = last else { return Ok(Head { number: 0, hash: FIRST_PREVIOUS_HASH }) };
+    let Some((number, hash)) = last else { return Ok(Head::START) };
     let hash =
         hash.try_into().map_err(|_| StoreError::Row { table: TABLE, reason: "a hash of another length".to_owned() })?;
     Ok(Head { number, hash })
@@ -99,14 +92,16 @@ pub async fn list(
             "SELECT body FROM audit
              WHERE ($1 IS NULL OR organization = $1)
                AND (CAST($2 AS TEXT) IS NULL OR actor = $2)
-               AND (CAST($3 AS TEXT) IS NULL OR target = $3)
-               AND (CAST($4 AS BIGINT) IS NULL OR at >= $4)
-               AND (CAST($5 AS BIGINT) IS NULL OR at < $5)
-               AND (CAST($6 AS BIGINT) IS NULL OR number < $6)
-             ORDER BY number DESC LIMIT $7",
+               AND (CAST($3 AS TEXT) IS NULL OR action = $3)
+               AND (CAST($4 AS TEXT) IS NULL OR target = $4)
+               AND (CAST($5 AS BIGINT) IS NULL OR at >= $5)
+               AND (CAST($6 AS BIGINT) IS NULL OR at < $6)
+               AND (CAST($7 AS BIGINT) IS NULL OR number < $7)
+             ORDER BY number DESC LIMIT $8",
         )
         .bind(filter.organization.map(|id| id.to_bytes().to_vec()))
         .bind(filter.actor.map(|actor| actor.to_string()))
+        .bind(filter.action.map(Action::as_str))
         .bind(filter.target.as_deref())
         .bind(filter.since.map(Timestamp::as_micros))
         .bind(filter.until.map(Timestamp::as_micros))

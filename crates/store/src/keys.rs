@@ -2,7 +2,7 @@
 
 use claviger_domain::change::Revision;
 use claviger_domain::id::{KeyId, OrganizationId};
-use claviger_domain::key::{ApiName, Environment, Key, Kind, OldSecret, Revocation, State};
+use claviger_domain::key::{ApiName, Creator, Environment, Key, Kind, OldSecret, Revocation, State};
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::time::Timestamp;
 
@@ -372,6 +372,90 @@ pub async fn list_old_test(connection: &mut Connection, before: Timestamp, limit
         fetch_all
     )?;
     rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
+}
+
+/// Which keys to end together. What is `None` does not matter.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Selection {
+    /// Of this organization.
+    pub organization: Option<OrganizationId>,
+    /// Of this api.
+    pub api: Option<ApiName>,
+    /// Made by the operator, or with this key.
+    pub created_by: Option<Creator>,
+    /// Of this kind.
+    pub kind: Option<Kind>,
+    /// Of this environment.
+    pub environment: Option<Environment>,
+    /// Made before this instant, as far as whole seconds tell.
+    pub issued_before: Option<Timestamp>,
+}
+
+/// `$1` to `$6` are the selection.
+macro_rules! selected {
+    ($head:literal, $tail:literal) => {
+        concat!(
+            $head,
+            " FROM keys
+              WHERE ($1 IS NULL OR organization = $1)
+                AND (CAST($2 AS TEXT) IS NULL OR api = $2)
+                AND (CAST($3 AS TEXT) IS NULL OR created_by = $3)
+                AND (CAST($4 AS TEXT) IS NULL OR kind = $4)
+                AND (CAST($5 AS TEXT) IS NULL OR environment = $5)
+                AND (CAST($6 AS BIGINT) IS NULL OR created_at < $6) ",
+            $tail
+        )
+    };
+}
+
+macro_rules! bind_selection {
+    ($query:expr, $selection:expr) => {
+        $query
+            .bind($selection.organization.map(|id| id.to_bytes().to_vec()))
+            .bind($selection.api.as_ref().map(ApiName::as_str))
+            .bind($selection.created_by.map(|creator| creator.to_string()))
+            .bind($selection.kind.map(Kind::as_str))
+            .bind($selection.environment.map(Environment::as_str))
+            .bind($selection.issued_before.map(Timestamp::as_micros))
+    };
+}
+
+/// Selected keys that are neither revoked nor expired, in the order of their ids, past one of them, at most `limit`.
+pub async fn list_selected(
+    connection: &mut Connection,
+    selection: &Selection,
+    now: Timestamp,
+    past: Option<KeyId>,
+    limit: u32,
+) -> Result<Vec<KeyRow>, StoreError> {
+    let text = selected!(
+        "SELECT *",
+        "AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $7) AND ($8 IS NULL OR id > $8)
+         ORDER BY id LIMIT $9"
+    );
+    let rows: Vec<Row> = on_either!(
+        connection,
+        bind_selection!(sqlx::query_as(text), selection)
+            .bind(now.as_micros())
+            .bind(past.map(|id| id.to_bytes().to_vec()))
+            .bind(i64::from(limit)),
+        fetch_all
+    )?;
+    rows.into_iter().map(KeyRow::try_from).collect()
+}
+
+/// How many selected keys are neither revoked nor expired, and how many are revoked.
+pub async fn count_selected(
+    connection: &mut Connection,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<(i64, i64), StoreError> {
+    let text = selected!(
+        "SELECT COUNT(CASE WHEN revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $7) THEN 1 END),
+                COUNT(revoked_at)",
+        ""
+    );
+    Ok(on_either!(connection, bind_selection!(sqlx::query_as(text), selection).bind(now.as_micros()), fetch_one)?)
 }
 
 /// Forgets a key.

@@ -182,7 +182,7 @@ fn patched(mut key: Key, input: UpdateKey) -> Key {
     key
 }
 
-fn check_reason(reason: &str) -> Result<(), AppError> {
+pub(super) fn check_reason(reason: &str) -> Result<(), AppError> {
     if reason.trim().is_empty() {
         return Err(AppError::invalid("reason", "must not be empty"));
     }

@@ -1,5 +1,6 @@
-//! The life of keys: create, show, list, update, rotate, disable, enable, revoke.
+//! The life of keys: create, show, list, update, rotate, disable, enable, revoke one or many.
 
+mod bulk;
 mod check;
 mod create;
 mod edit;
@@ -18,6 +19,7 @@ use claviger_domain::secret::IssuedSecret;
 use claviger_domain::time::Timestamp;
 use claviger_store::{Connection, Page, PageRequest, Tx, keys};
 
+pub use bulk::BulkRevoked;
 pub use create::{CreateKey, KeyPlace, Lifetime};
 pub use edit::UpdateKey;
 pub(crate) use room::Room;

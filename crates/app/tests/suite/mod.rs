@@ -1,5 +1,9 @@
 //! The suite, which each database runs in a test binary of its own.
 
+pub(crate) mod audit;
+mod bulk;
+mod group_commit;
 mod lifecycle;
 pub(crate) mod support;
+mod test_keys;
 mod usage_and_definitions;

@@ -24,7 +24,7 @@ pub(crate) struct Deployment {
     pub(crate) app: Arc<App>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) organization: OrganizationId,
-    database: Database,
+    pub(crate) database: Database,
     _folder: tempfile::TempDir,
 }
 

@@ -10,7 +10,7 @@ use claviger_domain::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::values::{self, ScopeWord};
-use super::{ClientArgs, PageArgs};
+use super::{ClientArgs, OnceArgs, PageArgs};
 
 /// `claviger keys`.
 #[derive(Debug, Args)]
@@ -49,6 +49,8 @@ pub(crate) enum KeysCommand {
     },
     /// Revoke a key at once and for ever
     Revoke(RevokeArgs),
+    /// Revoke every key that fits, at once and for ever
+    RevokeAll(super::bulk::RevokeAllArgs),
 }
 
 /// `claviger keys list`.
@@ -143,6 +145,8 @@ pub(crate) struct CreateArgs {
     /// Print only the secret
     #[arg(long, short, conflicts_with = "json")]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) once: OnceArgs,
 }
 
 impl CreateArgs {
@@ -242,6 +246,8 @@ pub(crate) struct RotateArgs {
     /// Print only the new secret
     #[arg(long, short, conflicts_with = "json")]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) once: OnceArgs,
 }
 
 /// `claviger keys revoke`.
@@ -258,7 +264,7 @@ fn listed<T>(values: &[T]) -> Option<&[T]> {
     (!values.is_empty()).then_some(values)
 }
 
-fn insert(map: &mut Map<String, Value>, name: &str, value: Option<impl serde::Serialize>) {
+pub(super) fn insert(map: &mut Map<String, Value>, name: &str, value: Option<impl serde::Serialize>) {
     if let Some(value) = value {
         map.insert(name.to_owned(), json!(value));
     }

@@ -24,11 +24,12 @@ pub(super) async fn run(session: &Session, command: KeysCommand) -> Result<(), F
         KeysCommand::Disable { id } => switch(session, id, "disable", "Disabled").await,
         KeysCommand::Enable { id } => switch(session, id, "enable", "Enabled").await,
         KeysCommand::Revoke(args) => revoke(session, args).await,
+        KeysCommand::RevokeAll(args) => super::revoke_all::run(session, &args).await,
     }
 }
 
 async fn create(session: &Session, args: &CreateArgs) -> Result<(), Failure> {
-    let issued = session.server.post(PATH, Some(args.body())).await?;
+    let issued = session.server.create(PATH, args.body(), &args.once).await?;
     session.show_issued(&issued, "secret", args.quiet, || {
         output::fields(&[
             ("id", text(&issued, "id")),
@@ -66,7 +67,7 @@ async fn update(session: &Session, args: &UpdateArgs) -> Result<(), Failure> {
 async fn rotate(session: &Session, args: &RotateArgs) -> Result<(), Failure> {
     let path = format!("{PATH}/{}/rotate", args.id);
     let body = json!({"overlap_seconds": args.overlap});
-    let issued = session.server.post(&path, Some(body)).await?;
+    let issued = session.server.create(&path, body, &args.once).await?;
     session.show_issued(&issued, "secret", args.quiet, || {
         output::fields(&[
             ("id", text(&issued, "id")),

@@ -13,8 +13,8 @@ const PATH: &str = "/admin/v1/organizations";
 
 pub(super) async fn run(session: &Session, command: OrgsCommand) -> Result<(), Failure> {
     match command {
-        OrgsCommand::Create { name, quiet } => {
-            let answer = session.server.post(PATH, Some(json!({"name": name}))).await?;
+        OrgsCommand::Create { name, quiet, once } => {
+            let answer = session.server.create(PATH, json!({"name": name}), &once).await?;
             if quiet {
                 return output::print(&output::clean(&text(&answer, "id")));
             }

@@ -34,8 +34,8 @@ where
     Id::Err: std::error::Error + Send + Sync + 'static,
 {
     match command {
-        TokensCommand::Create { name, quiet } => {
-            let answer = session.server.post(sort.path, Some(json!({"name": name}))).await?;
+        TokensCommand::Create { name, quiet, once } => {
+            let answer = session.server.create(sort.path, json!({"name": name}), &once).await?;
             session.show_issued(&answer, "token", quiet, || {
                 output::fields(&[
                     ("id", text(&answer, "id")),

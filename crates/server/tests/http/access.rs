@@ -50,6 +50,10 @@ const TABLE: &str = "
     adminRotateKey           401  401     401   401  401     401   401       401  200   200
     adminDisableKey          401  401     401   401  401     401   401       401  200   200
     adminEnableKey           401  401     401   401  401     401   401       401  200   200
+    adminBulkRevokeKeys      401  401     401   401  401     401   401       401  200   200
+    adminListAudit           401  401     401   401  401     401   401       401  200   200
+    adminVerifyAudit         401  401     401   401  401     401   401       401  200   200
+    adminExportAudit         401  401     401   401  401     401   401       401  200   200
     adminShowUsage           401  401     401   401  401     401   401       401  200   200
     adminListVerifiers       401  401     401   401  401     401   401       401  200   200
     adminCreateVerifier      401  401     401   401  401     401   401       401  201   201
@@ -244,6 +248,7 @@ fn body(deployment: &Deployment, row: &Row) -> Option<Value> {
             body["api"] = "plain".into();
             Some(body)
         }
+        "adminBulkRevokeKeys" => Some(json!({"organization": deployment.theirs, "dry_run": true})),
         "adminCreateOrganization" | "adminCreateVerifier" | "adminCreateAdminToken" => Some(json!({"name": "new"})),
         "adminApplyApi" => Some(Value::String(
             "name = \"fresh\"\ntitle = \"Fresh\"\nbase_path = \"/fresh\"\n[[keys]]\nprefix = \"other_\"\nkind = \"secret\"\n\

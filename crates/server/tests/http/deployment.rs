@@ -30,7 +30,7 @@ pub(crate) struct Deployment {
     /// Two organizations.
     pub(crate) mine: OrganizationId,
     pub(crate) theirs: OrganizationId,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// A key and its secret.
@@ -70,7 +70,13 @@ impl Deployment {
         };
         let public = claviger_server::public_router(state.clone(), None);
         let internal = claviger_server::internal_router(state.clone());
-        Self { app, clock, state, public, internal, mine, theirs, _directory: directory }
+        Self { app, clock, state, public, internal, mine, theirs, directory }
+    }
+
+    /// Every byte that is on the disk: the database and its journal.
+    pub(crate) fn files(&self) -> Vec<u8> {
+        let entries = std::fs::read_dir(self.directory.path()).unwrap();
+        entries.flat_map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect()
     }
 
     /// A request to the public listener.

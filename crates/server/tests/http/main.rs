@@ -9,6 +9,7 @@ mod admin;
 mod customer;
 mod deployment;
 mod document;
+mod idempotency;
 mod log;
 mod ops;
 mod outage;

@@ -3,10 +3,11 @@
 use claviger_domain::audit::{Action, AuditEvent, Author, FIRST_PREVIOUS_HASH, Source, chain_hash};
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::id::{KeyId, OrganizationId};
-use claviger_domain::key::{Creator, Environment, Key, Kind};
+use claviger_domain::key::{Creator, Environment, Key, Kind, Revocation};
 use claviger_domain::organization::Organization;
 use claviger_store::audit::AuditFilter;
 use claviger_store::idempotency::{Attempt, KeptAnswer};
+use claviger_store::keys::Selection;
 use claviger_store::{PageRequest, Store, Tx, audit, feed, idempotency, keys, organizations};
 
 use crate::cases::{NOW, create_keys, key, later, organization, put_place};
@@ -142,6 +143,9 @@ pub(crate) async fn audit_events_are_chained_found_and_never_altered(store: Stor
     let by = |actor| AuditFilter { actor: Some(actor), ..AuditFilter::default() };
     assert_eq!(count(&mut reader, by(Author::Operator)).await, 6);
     assert_eq!(count(&mut reader, by(Author::System)).await, 0);
+    let made = |action| AuditFilter { action: Some(action), ..AuditFilter::default() };
+    assert_eq!(count(&mut reader, made(Action::OrganizationCreated)).await, 6);
+    assert_eq!(count(&mut reader, made(Action::KeyCreated)).await, 0);
     let to = AuditFilter { target: Some("beside".to_owned()), ..AuditFilter::default() };
     assert_eq!(count(&mut reader, to).await, 3);
     let after = AuditFilter { since: Some(later(1)), ..AuditFilter::default() };
@@ -226,4 +230,39 @@ pub(crate) async fn many_keys_are_written_at_once(store: Store) {
 pub(crate) async fn a_database_keeps_its_identity(store: Store) {
     assert_eq!(store.identify([1; 16]).await.unwrap(), [1; 16]);
     assert_eq!(store.identify([2; 16]).await.unwrap(), [1; 16]);
+}
+
+pub(crate) async fn selected_keys_are_counted_and_listed_while_they_live(store: Store) {
+    put_place(&store).await;
+    let made_by = KeyId::from_u128(1);
+    let dead = Revocation { at: NOW, reason: None };
+    let all = [
+        key(1),
+        Key { created_by: Creator::Key(made_by), created_at: later(1), ..key(2) },
+        Key { kind: Kind::Restricted, environment: Environment::Test, created_at: later(2), ..key(3) },
+        Key { revocation: Some(dead), ..key(4) },
+        Key { expires_at: Some(later(1)), ..key(5) },
+    ];
+    create_keys(&store, &all).await;
+    let mut reader = store.read().await.unwrap();
+    let every = Selection { organization: Some(OrganizationId::from_u128(1)), ..Selection::default() };
+    let check = async |reader: &mut _, selection: Selection, expected: &[u128], revoked: i64| {
+        let rows = keys::list_selected(reader, &selection, later(1), None, 10).await.unwrap();
+        let found: Vec<_> = rows.iter().map(|row| row.key.id).collect();
+        assert_eq!(found, expected.iter().map(|id| KeyId::from_u128(*id)).collect::<Vec<_>>(), "{selection:?}");
+        let counted = keys::count_selected(reader, &selection, later(1)).await.unwrap();
+        assert_eq!(counted, (expected.len() as i64, revoked), "{selection:?}");
+    };
+    check(&mut reader, every.clone(), &[1, 2, 3], 1).await;
+    check(&mut reader, Selection::default(), &[1, 2, 3], 1).await;
+    check(&mut reader, Selection { api: Some("example".parse().unwrap()), ..every.clone() }, &[], 0).await;
+    let nobodys = Selection { organization: Some(OrganizationId::from_u128(99)), ..Selection::default() };
+    check(&mut reader, nobodys, &[], 0).await;
+    check(&mut reader, Selection { created_by: Some(Creator::Key(made_by)), ..every.clone() }, &[2], 0).await;
+    check(&mut reader, Selection { kind: Some(Kind::Restricted), ..every.clone() }, &[3], 0).await;
+    check(&mut reader, Selection { environment: Some(Environment::Live), ..every.clone() }, &[1, 2], 1).await;
+    check(&mut reader, Selection { issued_before: Some(later(2)), ..every.clone() }, &[1, 2], 1).await;
+    let past = Some(KeyId::from_u128(1));
+    let rows = keys::list_selected(&mut reader, &every, NOW, past, 1).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.key.id).collect::<Vec<_>>(), [KeyId::from_u128(2)]);
 }

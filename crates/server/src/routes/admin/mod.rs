@@ -2,6 +2,8 @@
 
 mod admin_tokens;
 mod apis;
+mod audit;
+mod bulk_revoke;
 mod keys;
 mod organizations;
 mod usage;
@@ -17,7 +19,9 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
         .merge(apis::router())
         .merge(organizations::router())
         .merge(keys::router())
+        .merge(bulk_revoke::router())
         .merge(usage::router())
+        .merge(audit::router())
         .merge(verifiers::router())
         .merge(admin_tokens::router())
 }

@@ -1,0 +1,124 @@
+//! The audit log: listed, walked from its first event to its last, and written out.
+
+use claviger_domain::audit::{AuditEvent, Chain, FirstBad, Flaw, Head};
+use claviger_store::audit::{self, AuditFilter, AuditRow};
+use claviger_store::{Page, PageRequest};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{Actor, App, AppError};
+
+/// Events that are read from the database at once.
+const CHUNK_ROWS: u32 = 500;
+/// Most events of one export.
+pub const EXPORT_ROWS_MAX: usize = 10_000;
+/// An export ends with the event that takes it past this.
+const EXPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What a walk along the whole log found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AuditVerification {
+    /// How many events are as they were written, from the first on.
+    pub events: i64,
+    /// The last of them.
+    pub head: Head,
+    /// The first that is not, which ends the walk.
+    pub first_bad: Option<FirstBad>,
+}
+
+/// A part of the log as text: one JSON object a line, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditExport {
+    /// The lines, each with its end.
+    pub lines: String,
+    /// The number of the last event in it, or the one that was asked to go on after.
+    pub last: i64,
+    /// Whether more follow.
+    pub more: bool,
+}
+
+/// One line: the event as the very text that was hashed, and its hash in hexadecimal.
+#[derive(Serialize)]
+struct Line<'a> {
+    event: &'a RawValue,
+    hash: String,
+}
+
+impl App {
+    /// Lists events, newest first. A cursor is the number of an event. Only the operator may.
+    pub async fn list_audit(
+        &self,
+        actor: &Actor,
+        filter: &AuditFilter,
+        page: PageRequest<i64>,
+    ) -> Result<Page<AuditEvent>, AppError> {
+        actor.must_be_operator()?;
+        let mut reader = self.store.read().await?;
+        Ok(audit::list(&mut reader, filter, page).await?)
+    }
+
+    /// Walks along the whole log, as it is now, and checks every event against all before it: numbers, texts, hashes, and
+    /// the columns that events are found by. With `expected`, a head that was noted down before, the log must still
+    /// hold exactly that event: nothing else shows that its end was cut off or that all of it was written anew.
+    pub async fn verify_audit(&self, actor: &Actor, expected: Option<Head>) -> Result<AuditVerification, AppError> {
+        actor.must_be_operator()?;
+        let mut chain = match Chain::begin(Head::START, expected) {
+            Ok(chain) => chain,
+            Err(bad) => return Ok(AuditVerification { events: 0, head: Head::START, first_bad: Some(bad) }),
+        };
+        let mut reader = self.store.read().await?;
+        // Whatever stands before the first event does not belong there.
+        let mut past = i64::MIN;
+        let first_bad = loop {
+            let rows = audit::list_rows(&mut reader, past, CHUNK_ROWS).await?;
+            let Some(last) = rows.last() else { break chain.end().err() };
+            past = last.number;
+            if let Some(bad) = rows.iter().find_map(|row| take(&mut chain, row).err()) {
+                break Some(bad);
+            }
+        };
+        Ok(AuditVerification { events: chain.checked(), head: chain.head(), first_bad })
+    }
+
+    /// Writes out events past a number, at most `limit` and [`EXPORT_ROWS_MAX`] of them. Only the operator may.
+    pub async fn export_audit(&self, actor: &Actor, after: i64, limit: usize) -> Result<AuditExport, AppError> {
+        actor.must_be_operator()?;
+        let mut reader = self.store.read().await?;
+        let limit = limit.min(EXPORT_ROWS_MAX);
+        let mut export = AuditExport { lines: String::new(), last: after, more: true };
+        let mut written = 0;
+        while export.more {
+            let rows = audit::list_rows(&mut reader, export.last, CHUNK_ROWS).await?;
+            export.more = !rows.is_empty();
+            for row in rows {
+                if written == limit || export.lines.len() >= EXPORT_BYTES_MAX {
+                    return Ok(export);
+                }
+                export.lines.push_str(&line(&row)?);
+                export.lines.push('\n');
+                export.last = row.number;
+                written += 1;
+            }
+        }
+        Ok(export)
+    }
+}
+
+fn take(chain: &mut Chain, row: &AuditRow) -> Result<(), FirstBad> {
+    let number = chain.head().number + 1;
+    chain.take(row.number, &row.body, &row.hash)?;
+    if row.columns_agree { Ok(()) } else { Err(FirstBad { number, flaw: Flaw::Columns }) }
+}
+
+/// A text that is not one line of JSON was not written by Claviger; it is shown as a JSON string, which is no event.
+fn line(row: &AuditRow) -> Result<String, AppError> {
+    let broken = |error: serde_json::Error| AppError::Internal { context: format!("audit event: {error}") };
+    let is_one_line = !row.body.contains(['\n', '\r']);
+    let event = match serde_json::from_str::<&RawValue>(&row.body) {
+        // Without blanks around it, which would be lost.
+        Ok(event) if is_one_line && event.get() == row.body => event.to_owned(),
+        _ => serde_json::value::to_raw_value(&row.body).map_err(broken)?,
+    };
+    let hash = row.hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    serde_json::to_string(&Line { event: &event, hash }).map_err(broken)
+}

@@ -1,0 +1,302 @@
+//! `claviger audit`
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use claviger_domain::audit::{AuditEvent, Chain, FirstBad, Head};
+use claviger_domain::key::hex_digest;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::{Session, note_next_page};
+use crate::args::audit::{AuditArgs, AuditCommand, AuditExportArgs, AuditListArgs, AuditVerifyArgs};
+use crate::failure::{Context as _, Failure};
+use crate::output::time::{long_value, short_value};
+use crate::output::{self, Column, Table, text};
+
+const PATH: &str = "/admin/v1/audit";
+
+pub(super) async fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
+    let session = || Session::new(&args.client);
+    match &args.command {
+        AuditCommand::List(list) => list_events(&session()?, list).await?,
+        AuditCommand::Show { number } => show(&session()?, *number).await?,
+        AuditCommand::Verify(verify) => match &verify.file {
+            Some(file) => return verify_file(file, verify.expect, args.client.json),
+            None => return verify_log(&session()?, verify).await,
+        },
+        AuditCommand::Export(export) => export_log(&session()?, export).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list_events(session: &Session, args: &AuditListArgs) -> Result<(), Failure> {
+    let answer = session.server.get(PATH, &args.query()).await?;
+    session.show(&answer, || table(session, &answer))?;
+    note_next_page(&answer, "claviger audit list");
+    Ok(())
+}
+
+fn table(session: &Session, answer: &Value) -> String {
+    let rows = output::rows(answer);
+    if rows.is_empty() {
+        return "There are no such events.".to_owned();
+    }
+    let mut table = Table::new(&[
+        Column::Number("NUMBER"),
+        Column::Whole("TIME"),
+        Column::Whole("WHO"),
+        Column::Whole("WHAT"),
+        Column::Whole("TARGET"),
+        Column::Whole("FROM"),
+    ]);
+    for event in rows {
+        table.row([
+            event["number"].to_string(),
+            short_value(&event["at"], session.now, ""),
+            text(event, "actor"),
+            text(event, "action"),
+            text(event, "target"),
+            text(event, "source"),
+        ]);
+    }
+    table.lines()
+}
+
+async fn show(session: &Session, number: i64) -> Result<(), Failure> {
+    // Numbers have no gaps: the first event below the next number is the one.
+    let query = [("cursor", Some((number + 1).to_string())), ("limit", Some("1".to_owned()))];
+    let answer = session.server.get(PATH, &query).await?;
+    let found = output::rows(&answer).iter().find(|event| event["number"] == number);
+    let event = found.ok_or_else(|| {
+        Failure::new(format!("there is no event {number}")).next("see what there is with `claviger audit list`")
+    })?;
+    session.show(event, || details(session, event))
+}
+
+fn details(session: &Session, event: &Value) -> String {
+    let head = output::fields(&[
+        ("number", event["number"].to_string()),
+        ("time", long_value(&event["at"], session.now, "")),
+        ("who", text(event, "actor")),
+        ("from", text(event, "source")),
+        ("what", text(event, "action")),
+        ("target", text(event, "target")),
+        ("organization", text(event, "organization")),
+        ("revision", event["revision"].to_string()),
+    ]);
+    let lines = difference(&event["before"], &event["after"]);
+    if lines.is_empty() { head } else { format!("{head}\n\n{}", lines.join("\n")) }
+}
+
+/// A line for each member: `+` is new, `-` is gone, `~` became something else.
+fn difference(before: &Value, after: &Value) -> Vec<String> {
+    let members = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let (before, after) = (members(before), members(after));
+    let mut names: Vec<&String> = before.keys().collect();
+    names.extend(after.keys().filter(|name| !before.contains_key(*name)));
+    let line = |name: &&String| {
+        let said = match (before.get(*name), after.get(*name)) {
+            (Some(was), Some(is)) => format!("~ {name}: {was} → {is}"),
+            (Some(was), None) => format!("- {name}: {was}"),
+            (None, is) => format!("+ {name}: {}", is.unwrap_or(&Value::Null)),
+        };
+        output::clean(&said)
+    };
+    names.iter().map(line).collect()
+}
+
+async fn verify_log(session: &Session, args: &AuditVerifyArgs) -> Result<ExitCode, Failure> {
+    let query = [("expected", args.expect.map(|head| head.to_string()))];
+    let answer = session.server.get(&format!("{PATH}/verification"), &query).await?;
+    let is_good = answer["first_bad"].is_null();
+    if session.json {
+        output::print_json(&answer)?;
+        return Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if !is_good {
+        return Err(broken(&answer["first_bad"]["number"].to_string(), &text(&answer["first_bad"], "reason")));
+    }
+    let head = &answer["head"];
+    let place = format!("{}:{}", head["number"], text(head, "hash"));
+    output::print(&format!("{} as they were written\nhead  {}", events(&answer["events"]), output::clean(&place)))?;
+    if head["number"] != 0 {
+        output::note(&format!(
+            "\nNote the head down somewhere else. Later, only it shows that the log was not shortened or written anew:\n\
+             claviger audit verify --expect {}",
+            output::clean(&place)
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn events(number: &Value) -> String {
+    output::count(number.as_u64().unwrap_or_default() as usize, "event")
+}
+
+fn broken(number: &str, reason: &str) -> Failure {
+    Failure::new(format!("the audit log is not as it was written: event {number}: {reason}"))
+        .next("compare it with an export that was kept elsewhere; whoever altered it could write to the database")
+}
+
+/// One line of an export, the event as the very text that was hashed.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    event: &'a RawValue,
+    hash: &'a str,
+}
+
+/// What is known of a file's first event before it was looked at.
+fn begin(line: &Line<'_>, expected: Option<Head>) -> Result<Chain, FirstBad> {
+    let first: i64 = serde_json::from_str::<AuditEvent>(line.event.get()).map_or(1, |event| event.number);
+    match expected {
+        // What was noted down is the event before the file's first.
+        Some(head) if head.number + 1 == first => Chain::begin(head, None),
+        _ => Chain::begin(Head::START, expected),
+    }
+}
+
+fn verify_file(file: &Path, expected: Option<Head>, json: bool) -> Result<ExitCode, Failure> {
+    let reader: Box<dyn BufRead> = if file == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(file).or_fail(|| format!("read {}", file.display()))?))
+    };
+    let mut chain: Option<Chain> = None;
+    let mut bad = None;
+    for (position, text) in reader.lines().enumerate() {
+        let text = text.or_fail(|| format!("read {}", file.display()))?;
+        let line: Line<'_> = serde_json::from_str(&text)
+            .map_err(|_| Failure::new(format!("line {} is not that of an audit export", position + 1)))?;
+        let walked = match &mut chain {
+            Some(chain) => take(chain, &line),
+            None => begin(&line, expected).and_then(|begun| take(chain.insert(begun), &line)),
+        };
+        if let Err(found) = walked {
+            bad = Some(found);
+            break;
+        }
+    }
+    let chain = match chain {
+        Some(chain) => chain,
+        None => Chain::begin(Head::START, expected).map_err(bad_file)?,
+    };
+    let bad = bad.or(chain.end().err());
+    if json {
+        let head = json!({"number": chain.head().number, "hash": chain.head().hash_text()});
+        let first_bad = bad.map(|bad| json!({"number": bad.number, "reason": bad.flaw.to_string()}));
+        output::print_json(&json!({"events": chain.checked(), "head": head, "first_bad": first_bad}))?;
+        return Ok(if bad.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    match bad {
+        Some(found) => Err(bad_file(found)),
+        None => {
+            let checked = output::count(chain.checked() as usize, "event");
+            output::print(&format!("{checked} as they were written\nhead  {}", chain.head()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn bad_file(bad: FirstBad) -> Failure {
+    let failure = Failure::new(format!("the export is not as it was written: event {}: {}", bad.number, bad.flaw));
+    if bad.number == 1 {
+        return failure.next(
+            "an export that does not begin with the first event is checked with --expect NUMBER:HASH of the event before it",
+        );
+    }
+    failure
+}
+
+fn take(chain: &mut Chain, line: &Line<'_>) -> Result<(), FirstBad> {
+    let number =
+        serde_json::from_str::<AuditEvent>(line.event.get()).map_or(chain.head().number + 1, |event| event.number);
+    let hash = hex_digest::parse(line.hash).map_or([0; 32], |hash| *hash.as_bytes());
+    chain.take(number, line.event.get(), &hash)
+}
+
+async fn export_log(session: &Session, args: &AuditExportArgs) -> Result<(), Failure> {
+    let newest = session.server.get(PATH, &[("limit", Some("1".to_owned()))]).await?;
+    let newest = output::rows(&newest).first().and_then(|event| event["number"].as_i64()).unwrap_or_default();
+    let mut after = args.after.unwrap_or(0);
+    let mut sink: Box<dyn Write> = match &args.file {
+        Some(file) => Box::new(open(file, args.after.is_some())?),
+        None => Box::new(io::stdout()),
+    };
+    let progress = progress(newest.saturating_sub(after));
+    loop {
+        let lines = session.server.get_text(&format!("{PATH}/export"), &[("after", Some(after.to_string()))]).await?;
+        let Some(last) = lines.strip_suffix(b"\n").and_then(|lines| lines.rsplit(|byte| *byte == b'\n').next()) else {
+            break;
+        };
+        let last = last_number(last).ok_or_else(|| Failure::new("the server sent what is no audit export"))?;
+        match sink.write_all(&lines).and_then(|()| sink.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => {
+                progress.abandon();
+                return Err(Failure::new(format!("cannot write the export: {error}"))
+                    .next(format!("go on with --after {after}, when the last line is whole")));
+            }
+            Ok(()) => progress.inc((last - after).unsigned_abs()),
+        }
+        after = last;
+    }
+    progress.finish_and_clear();
+    if let Some(file) = &args.file {
+        output::note(&format!("Written to {}, up to event {after}.", file.display()));
+    }
+    Ok(())
+}
+
+/// It goes on after the last event of the file, so that two exports one after the other are one.
+fn open(file: &Path, is_continued: bool) -> Result<File, Failure> {
+    // Names and addresses stand in it.
+    let mut options = OpenOptions::new();
+    options.mode(0o600).append(true);
+    if is_continued {
+        return options.create(true).open(file).or_fail(|| format!("write {}", file.display()));
+    }
+    options.create_new(true).open(file).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::new(format!("{} is there already", file.display()))
+            .next("name another file, or add to this one with --after NUMBER"),
+        _ => Failure::new(format!("cannot write {}: {error}", file.display())),
+    })
+}
+
+fn last_number(line: &[u8]) -> Option<i64> {
+    let line: Line<'_> = serde_json::from_slice(line).ok()?;
+    serde_json::from_str::<Value>(line.event.get()).ok()?["number"].as_i64()
+}
+
+/// Drawn on a terminal only.
+fn progress(events: i64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(events.unsigned_abs()), ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} events, {eta} left") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changed_is_said_line_by_line() {
+        let check = |before: Value, after: Value, expected: &[&str]| assert_eq!(difference(&before, &after), expected);
+        check(json!({"name": "a", "x": 1}), json!({"name": "b"}), &["~ name: \"a\" → \"b\"", "- x: 1"]);
+        check(Value::Null, json!({"scopes": ["*"]}), &["+ scopes: [\"*\"]"]);
+        check(json!({"name": "a"}), Value::Null, &["- name: \"a\""]);
+        check(Value::Null, Value::Null, &[]);
+        check(Value::Null, json!({"name": "\u{202e}"}), &["+ name: \"\\u{202e}\""]);
+    }
+}
