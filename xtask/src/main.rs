@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the person who ran it")]
 
 mod bench;
+mod bench_import;
 mod ci;
 mod needs;
 mod openapi;
@@ -49,6 +50,8 @@ fn main() -> ExitCode {
         ["openapi"] => openapi::write(),
         ["openapi", "--check"] => openapi::check(),
         ["bench", bench_arguments @ ..] => bench::run(bench_arguments),
+        // Not in the help: it takes minutes, and the figures stand in bench/README.md.
+        ["bench-import", import_arguments @ ..] => bench_import::run(import_arguments),
         unknown => {
             eprintln!("error: there is no chore `{}`\n\n{HELP}", unknown.join(" "));
             return ExitCode::from(2);

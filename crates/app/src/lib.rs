@@ -35,7 +35,7 @@ pub use claviger_store::keys::{KeyFilter, KeyRow};
 pub use claviger_store::{Database, Page, PageRequest};
 pub use definitions::Applied;
 pub use error::AppError;
-pub use keys::{CreateKey, Issued, KeyPlace, Lifetime, UpdateKey};
+pub use keys::{CreateKey, ImportKey, ImportKeys, ImportPlace, ImportedKeys, Issued, KeyPlace, Lifetime, UpdateKey};
 pub use mutation::{Commit, Mutated, Mutation};
 pub use usage::{UsageCounts, UsageQuery, UsageReport};
 

@@ -5,6 +5,7 @@
 
 mod apis;
 mod apply;
+mod import;
 mod keys;
 mod orgs;
 mod tokens;

@@ -1,8 +1,9 @@
-//! The life of keys: create, show, list, update, rotate, disable, enable, revoke.
+//! The life of keys: create, import, show, list, update, rotate, disable, enable, revoke.
 
 mod check;
 mod create;
 mod edit;
+mod import;
 mod room;
 mod rotate;
 
@@ -18,6 +19,7 @@ use claviger_store::{Connection, Page, PageRequest, apis, keys};
 
 pub use create::{CreateKey, KeyPlace, Lifetime};
 pub use edit::UpdateKey;
+pub use import::{ImportKey, ImportKeys, ImportPlace, ImportedKeys};
 pub(crate) use room::Room;
 
 use crate::actor::{Acting, Deed, Need};

@@ -24,6 +24,7 @@ pub(super) async fn run(session: &Session, command: KeysCommand) -> Result<(), F
         KeysCommand::Disable { id } => switch(session, id, "disable", "Disabled").await,
         KeysCommand::Enable { id } => switch(session, id, "enable", "Enabled").await,
         KeysCommand::Revoke(args) => revoke(session, args).await,
+        KeysCommand::Import(args) => super::import::run(session, &args).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod admin_tokens;
 mod apis;
+mod import;
 mod keys;
 mod organizations;
 mod usage;
@@ -17,6 +18,7 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
         .merge(apis::router())
         .merge(organizations::router())
         .merge(keys::router())
+        .merge(import::router())
         .merge(usage::router())
         .merge(verifiers::router())
         .merge(admin_tokens::router())

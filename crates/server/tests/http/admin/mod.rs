@@ -1,4 +1,5 @@
 mod apis;
 mod credentials;
+mod import;
 mod keys;
 mod organizations;
