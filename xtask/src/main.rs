@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore talks to the person who ran it")]
 
 mod bench;
+mod bench_import;
 mod ci;
 mod compare;
 mod fuzz;
@@ -75,6 +76,8 @@ fn main() -> ExitCode {
         ["bench-creation"] => bench::creation(),
         ["bench-start", bench_arguments @ ..] => bench::start(bench_arguments),
         ["fuzz", options @ ..] if let Some(options) = fuzz::Options::read(options) => fuzz::run(&options),
+        // Not in the help: it takes minutes, and the figures stand in bench/README.md.
+        ["bench-import", import_arguments @ ..] => bench_import::run(import_arguments),
         unknown => {
             eprintln!("error: there is no chore `{}`\n\n{HELP}", unknown.join(" "));
             return ExitCode::from(2);

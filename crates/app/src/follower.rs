@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 
 use crate::AppError;
 
-const TRANSACTIONS_PER_READ: u32 = 1000;
+/// One of them may hold as many changes as an import has keys.
+const TRANSACTIONS_PER_READ: u32 = 64;
 const SNAPSHOT_CHUNKS_AHEAD: usize = 4;
 const RETRY_EVERY: Duration = Duration::from_millis(200);
 

@@ -40,7 +40,9 @@ pub use claviger_store::keys::{KeyFilter, KeyRow, Selection};
 pub use claviger_store::{Database, Page, PageRequest};
 pub use definitions::Applied;
 pub use error::AppError;
-pub use keys::{BulkRevoked, CreateKey, Issued, KeyPlace, Lifetime, UpdateKey};
+pub use keys::{
+    BulkRevoked, CreateKey, ImportKey, ImportKeys, ImportPlace, ImportedKeys, Issued, KeyPlace, Lifetime, UpdateKey,
+};
 pub use mutation::{Commit, Mutated, Mutation};
 pub use usage::{UsageCounts, UsageQuery, UsageReport};
 

@@ -6,6 +6,7 @@
 mod apis;
 mod apply;
 mod audit;
+mod import;
 mod keys;
 mod orgs;
 mod revoke_all;

@@ -20,6 +20,10 @@ type Query<'q> = &'q [(&'static str, Option<String>)];
 /// Where verify is; it takes another sort of token than the rest.
 pub(crate) const VERIFY_PATH: &str = "/v1/verify";
 
+const IMPORT_PATH: &str = "/admin/v1/keys/import";
+/// What to do after an import that did not come to its end.
+pub(crate) const IMPORT_NEXT: &str = "run the same command again: what was imported already is passed over";
+
 /// A server that can be asked.
 pub(crate) struct Connection {
     management: Management,
@@ -88,6 +92,19 @@ impl Connection {
     pub(crate) async fn apply(&self, name: &ApiName, text: String, dry_run: bool) -> Result<Value, Failure> {
         let query = [("dry_run", dry_run.then(|| "true".to_owned()))];
         self.ask(Method::PUT, &format!("/admin/v1/apis/{name}"), &query, Some(Body::Toml(text))).await
+    }
+
+    /// Sends lines of keys to import. Whatever came of it, they can be sent again.
+    pub(crate) async fn import(&self, lines: Vec<u8>, dry_run: bool, strict: bool) -> Result<Value, Failure> {
+        let flag = |name, is_set: bool| is_set.then_some((name, "true"));
+        let query: Vec<_> = [flag("dry_run", dry_run), flag("strict", strict)].into_iter().flatten().collect();
+        let answer = self.management.request(Method::POST, IMPORT_PATH, &query, Some(Body::Ndjson(lines))).await;
+        answer.and_then(|answer| document(&answer)).map_err(|error| match error {
+            ClientError::BrokeOff { .. } | ClientError::TimedOut { .. } => {
+                Failure::new(error.to_string()).next(IMPORT_NEXT)
+            }
+            other => self.failure(other, IMPORT_PATH),
+        })
     }
 
     async fn ask(&self, method: Method, path: &str, query: Query<'_>, body: Option<Body>) -> Result<Value, Failure> {

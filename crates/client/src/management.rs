@@ -91,6 +91,8 @@ pub enum Body {
     Json(Value),
     /// `application/toml`: a definition file as it stands.
     Toml(String),
+    /// `application/x-ndjson`: one JSON object a line.
+    Ndjson(Vec<u8>),
 }
 
 /// Why there is no good answer.
@@ -283,6 +285,10 @@ impl Management {
                 request = request.header(CONTENT_TYPE, "application/toml");
                 text.into()
             }
+            Some(Body::Ndjson(lines)) => {
+                request = request.header(CONTENT_TYPE, "application/x-ndjson");
+                lines.into()
+            }
         };
         let is_path = path.starts_with('/') && !path.contains(['?', '#']);
         let request = request.body(Full::new(content)).ok().filter(|_| is_path);
@@ -415,7 +421,7 @@ mod tests {
     fn server() -> Router {
         Router::new()
             .route("/echo", get(echo))
-            .route("/echo", put(echo))
+            .route("/echo", put(echo).post(echo))
             .route("/once", post(once))
             .route("/refuse", get(refuse))
             .route("/large", get(async || vec![b' '; ANSWER_BYTES_MAX + 1]))
@@ -445,6 +451,9 @@ mod tests {
         let answer = client.request(Method::PUT, "/echo", &[], Some(Body::Toml("a = 1\n".into()))).await.unwrap();
         let echoed: Value = answer.json().unwrap();
         assert_eq!((&echoed["content_type"], &echoed["body"]), (&json!("application/toml"), &json!("a = 1\n")));
+        let lines = Body::Ndjson(b"{}\n{}\n".to_vec());
+        let echoed: Value = client.request(Method::POST, "/echo", &[], Some(lines)).await.unwrap().json().unwrap();
+        assert_eq!((&echoed["content_type"], &echoed["body"]), (&json!("application/x-ndjson"), &json!("{}\n{}\n")));
         let answer = client.request(Method::PUT, "/echo", &[], Some(Body::Json(json!({"a": 1})))).await.unwrap();
         let echoed: Value = answer.json().unwrap();
         assert_eq!((&echoed["content_type"], &echoed["body"]), (&json!("application/json"), &json!("{\"a\":1}")));

@@ -213,9 +213,9 @@ pub struct AuditEvent {
     /// Whose the target is, when it is an organization's.
     pub organization: Option<OrganizationId>,
     /// What was otherwise before. Never a secret or a digest.
-    pub before: Option<Map<String, Value>>,
+    pub before: Option<View>,
     /// What it is now.
-    pub after: Option<Map<String, Value>>,
+    pub after: Option<View>,
     /// The revision that brought it about.
     pub revision: Revision,
 }
@@ -373,13 +373,16 @@ impl Chain {
     }
 }
 
+/// What an audit event tells of a thing.
+pub type View = Map<String, Value>;
+
 /// What an audit event tells of a thing: everything but secrets and their digests.
 pub trait Audited {
     /// The thing as a JSON object.
-    fn audit_view(&self) -> Map<String, Value>;
+    fn audit_view(&self) -> View;
 }
 
-fn object(value: &impl Serialize, left_out: &[&str]) -> Map<String, Value> {
+fn object(value: &impl Serialize, left_out: &[&str]) -> View {
     match serde_json::to_value(value) {
         Ok(Value::Object(mut members)) => {
             members.retain(|name, _| !left_out.contains(&name.as_str()));
@@ -390,7 +393,7 @@ fn object(value: &impl Serialize, left_out: &[&str]) -> Map<String, Value> {
 }
 
 impl Audited for Key {
-    fn audit_view(&self) -> Map<String, Value> {
+    fn audit_view(&self) -> View {
         let mut view = object(self, &["digest", "old_secret"]);
         let ends_at = self.old_secret.map(|old| old.overlap_ends_at.to_string());
         view.insert("overlap_ends_at".to_owned(), ends_at.map_or(Value::Null, Value::String));
@@ -399,28 +402,25 @@ impl Audited for Key {
 }
 
 impl Audited for Organization {
-    fn audit_view(&self) -> Map<String, Value> {
+    fn audit_view(&self) -> View {
         object(self, &[])
     }
 }
 
 impl Audited for Verifier {
-    fn audit_view(&self) -> Map<String, Value> {
+    fn audit_view(&self) -> View {
         object(self, &["digest"])
     }
 }
 
 impl Audited for Api {
-    fn audit_view(&self) -> Map<String, Value> {
+    fn audit_view(&self) -> View {
         object(self, &[])
     }
 }
 
 /// Leaves only what differs, where there is a before and an after.
-pub fn difference(
-    before: Option<Map<String, Value>>,
-    after: Option<Map<String, Value>>,
-) -> (Option<Map<String, Value>>, Option<Map<String, Value>>) {
+pub fn difference(before: Option<View>, after: Option<View>) -> (Option<View>, Option<View>) {
     let (Some(mut before), Some(mut after)) = (before.clone(), after.clone()) else { return (before, after) };
     let same: Vec<String> =
         before.iter().filter(|(name, value)| after.get(*name) == Some(value)).map(|(name, _)| name.clone()).collect();

@@ -135,6 +135,14 @@ impl Failure {
         Self(Sort::Refused { status, code, message, field: None })
     }
 
+    /// What is wrong, for a report on one part of a request: the field and the message.
+    pub(crate) fn into_mistake(self) -> (Option<String>, String) {
+        match self.0 {
+            Sort::Refused { message, field, .. } => (field, message),
+            other => (None, Self(other).reason().to_owned()),
+        }
+    }
+
     /// The true reason, for the operator's log.
     pub(crate) fn reason(&self) -> &'static str {
         match &self.0 {

@@ -82,21 +82,34 @@ fn announced_bytes(value: &HeaderValue) -> Option<u64> {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    let text = str::from_utf8(body).map_err(|_| Failure::invalid(None, "The body is not UTF-8."))?;
+    typed(document(body, "body")?)
+}
+
+/// One JSON document in which no object has a name twice. `what` it is called in messages.
+pub(crate) fn document(text: &[u8], what: &str) -> Result<Value, Failure> {
+    let failure = |path: &str, error: &serde_json::Error| failure(what, path, error);
+    let text = str::from_utf8(text).map_err(|_| Failure::invalid(None, &format!("The {what} is not UTF-8.")))?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     // First for what a typed reader would not see: names that stand twice inside free-form objects.
     let document: Strict = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| failure(&error.path().to_string(), error.inner()))?;
     deserializer.end().map_err(|error| failure(".", &error))?;
-    let mut track = Track::new();
-    let document = serde_path_to_error::Deserializer::new(document.0, &mut track);
-    object(document).map_err(|error: serde_json::Error| failure(&track.path().to_string(), &error))
+    Ok(document.0)
 }
 
-fn failure(path: &str, error: &serde_json::Error) -> Failure {
+/// The document as an object of the expected shape.
+pub(crate) fn typed<T: DeserializeOwned>(document: Value) -> Result<T, Failure> {
+    let mut track = Track::new();
+    let document = serde_path_to_error::Deserializer::new(document, &mut track);
+    object(document).map_err(|error: serde_json::Error| failure("body", &track.path().to_string(), &error))
+}
+
+fn failure(what: &str, path: &str, error: &serde_json::Error) -> Failure {
     let message = error.to_string();
     if !error.is_data() {
-        return Failure::invalid(None, &format!("The body is not JSON: {message}"));
+        // Of a line, its number is known already.
+        let message = if what == "line" { message.replace(" at line 1 column ", " at column ") } else { message };
+        return Failure::invalid(None, &format!("The {what} is not JSON: {message}"));
     }
     // Where in the text is of no use once the field is named.
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);

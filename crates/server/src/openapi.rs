@@ -156,14 +156,22 @@ fn complete(operation: &mut Operation, group: Group, path: &str, is_mutation: bo
                 "The revision that this led to. Verify takes it as `at_least_revision`.",
             );
         }
-        let is_one_key = is_of_key || (is_mutation && !path.ends_with("/bulk-revoke"));
-        if path.contains("keys") && is_one_key && response.content.contains_key("application/json") {
+        if path.contains("keys")
+            && (is_of_key || is_mutation)
+            && !is_of_many(path)
+            && response.content.contains_key("application/json")
+        {
             add_header(response, "ETag", Type::String, "The revision of the key's last change, for `If-Match`.");
         }
     }
     for (status, description) in errors(operation, group, path, is_mutation) {
         operation.responses.responses.insert(status.to_string(), error_response(status, description, group).into());
     }
+}
+
+/// Whether a mutation is of many keys, with a body that tells of each.
+fn is_of_many(path: &str) -> bool {
+    ["/admin/v1/keys/import", "/admin/v1/keys/bulk-revoke"].contains(&path)
 }
 
 /// The errors that an operation may answer with.
@@ -184,7 +192,11 @@ fn errors(operation: &Operation, group: Group, path: &str, is_mutation: bool) ->
         403,
         "The key may not do this: its scopes, its restrictions, or it would make more than it is.",
     );
-    add(group == Group::Admin && is_about_keys && is_mutation, 403, "A rule forbids it, whoever asks.");
+    add(
+        group == Group::Admin && is_about_keys && is_mutation && !is_of_many(path),
+        403,
+        "A rule forbids it, whoever asks.",
+    );
     add(
         path.contains('{') || path == "/admin/v1/usage" || (path == "/admin/v1/keys" && is_mutation),
         404,

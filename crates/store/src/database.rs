@@ -94,6 +94,7 @@ impl Store {
             connection,
             revision,
             kept: Vec::new(),
+            kept_bodies: Vec::new(),
             kept_events: Vec::new(),
             changes: Vec::new(),
             events: Vec::new(),
@@ -155,6 +156,8 @@ pub struct Tx {
     /// That of the last member that was kept, or of the database.
     revision: Revision,
     kept: Vec<feed::Transaction>,
+    /// Of `kept`, as they will stand in the feed.
+    kept_bodies: Vec<(Revision, String)>,
     kept_events: Vec<AuditEvent>,
     changes: Vec<Change>,
     events: Vec<AuditEvent>,
@@ -271,8 +274,9 @@ impl Tx {
     pub fn keep(&mut self) -> Result<(), StoreError> {
         let is_told = !self.changes.is_empty() || !self.events.is_empty();
         if is_told {
-            feed::check_readable(&self.changes)?;
+            let body = feed::readable_body(&self.changes)?;
             self.revision = self.revision();
+            self.kept_bodies.push((self.revision, body));
             let changes = std::mem::take(&mut self.changes);
             self.kept.push(feed::Transaction { revision: self.revision, changes });
             self.kept_events.append(&mut self.events);
@@ -310,7 +314,7 @@ impl Tx {
         self.send_new_keys().await?;
         if !self.kept.is_empty() {
             audit::append(&mut self.connection, self.kept_events).await?;
-            feed::insert_transactions(&mut self.connection, now, &self.kept).await?;
+            feed::insert_bodies(&mut self.connection, now, self.kept_bodies).await?;
         }
         self.connection.commit().await?;
         Ok(self.kept)

@@ -23,27 +23,27 @@ pub(crate) async fn lock_revision(connection: &mut Connection) -> Result<Revisio
     Ok(Revision(on_either!(connection, sqlx::query_scalar(lock), fetch_one)?))
 }
 
-/// A change that does not read back as it was would stop every follower.
-pub(crate) fn check_readable(changes: &[Change]) -> Result<(), StoreError> {
-    if from_json::<Vec<Change>>("changes", &to_json(changes))? == changes {
-        return Ok(());
+/// The text in which changes are kept, which was read back: one that is not what it was would stop every follower.
+pub(crate) fn readable_body(changes: &[Change]) -> Result<String, StoreError> {
+    let body = to_json(changes);
+    if from_json::<Vec<Change>>("changes", &body)? == changes {
+        return Ok(body);
     }
     Err(StoreError::Row { table: "changes", reason: "a change does not read back as it was".to_owned() })
 }
 
-/// Writes the transactions, oldest first, and raises the revision to that of the last.
-pub(crate) async fn insert_transactions(
+/// Writes the [bodies](readable_body) of transactions, oldest first, and raises the revision to that of the last.
+pub(crate) async fn insert_bodies(
     connection: &mut Connection,
     now: Timestamp,
-    transactions: &[Transaction],
+    bodies: Vec<(Revision, String)>,
 ) -> Result<(), StoreError> {
-    let Some(last) = transactions.last() else { return Ok(()) };
-    let row = |transaction: &Transaction| {
-        vec![transaction.revision.0.into(), now.as_micros().into(), to_json(&transaction.changes).into()]
-    };
-    let values = transactions.iter().map(row).collect();
+    let Some((last, _)) = bodies.last() else { return Ok(()) };
+    let last = last.0;
+    let row = |(revision, body): (Revision, String)| vec![revision.0.into(), now.as_micros().into(), body.into()];
+    let values = bodies.into_iter().map(row).collect();
     rows::insert(connection, "INSERT INTO changes (revision, at, body)", "", values).await?;
-    on_either!(connection, sqlx::query("UPDATE deployment SET revision = $1").bind(last.revision.0), execute)?;
+    on_either!(connection, sqlx::query("UPDATE deployment SET revision = $1").bind(last), execute)?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use claviger_domain::change::Revision;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Creator, Environment, Key, Kind, OldSecret, Revocation, State};
 use claviger_domain::restriction::Restrictions;
+use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 
 use crate::dialect::on_either;
@@ -229,6 +230,42 @@ macro_rules! list_keys {
             ORDER BY id DESC LIMIT $9"
         )
     };
+}
+
+/// Whose key a digest belongs to, as its secret or as the one that it had before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DigestOwner {
+    /// The digest.
+    pub digest: SecretDigest,
+    /// The key's organization.
+    pub organization: OrganizationId,
+    /// The key's api.
+    pub api: ApiName,
+}
+
+/// Those of these digests that belong to a key, dead or alive.
+pub async fn list_digest_owners(
+    connection: &mut Connection,
+    digests: &[SecretDigest],
+) -> Result<Vec<DigestOwner>, StoreError> {
+    let bytes = digests.iter().map(|digest| digest.as_bytes().to_vec().into()).collect();
+    let found: Vec<(Vec<u8>, Vec<u8>, String)> = rows::select_in(
+        connection,
+        &[
+            "SELECT digest, organization, api FROM keys WHERE digest",
+            "SELECT old_digest, organization, api FROM keys WHERE old_digest",
+        ],
+        bytes,
+    )
+    .await?;
+    let owner = |(found, organization, api): (Vec<u8>, Vec<u8>, String)| {
+        Ok(DigestOwner {
+            digest: digest(TABLE, &found)?,
+            organization: OrganizationId::from_u128(id_number(TABLE, &organization)?),
+            api: word(TABLE, &api)?,
+        })
+    };
+    found.into_iter().map(owner).collect()
 }
 
 /// A page of keys, newest first.

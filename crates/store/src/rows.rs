@@ -1,6 +1,8 @@
 //! Writing many rows with few statements.
 
-use sqlx::{AssertSqlSafe, Postgres, Sqlite};
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, FromRow, Postgres, Sqlite};
 
 use crate::{Connection, StoreError};
 
@@ -40,6 +42,17 @@ impl From<Vec<u8>> for Value {
     }
 }
 
+macro_rules! bind_all {
+    ($query:expr, $values:expr) => {
+        $values.fold($query, |query, value| match value {
+            Value::Int(value) => query.bind(value),
+            Value::Text(value) => query.bind(value),
+            Value::Bytes(value) => query.bind(value),
+            Value::Bool(value) => query.bind(value),
+        })
+    };
+}
+
 /// Inserts rows. `head` is the statement up to the rows, `INSERT INTO t (a, b)`, `tail` what follows them; each row has
 /// as many values as `head` has columns. Returns how many were inserted.
 pub(crate) async fn insert(
@@ -72,17 +85,36 @@ pub(crate) async fn insert(
     Ok(inserted)
 }
 
-macro_rules! bind_all {
-    ($query:expr, $values:expr) => {
-        $values.fold($query, |query, value| match value {
-            Value::Int(value) => query.bind(value),
-            Value::Text(value) => query.bind(value),
-            Value::Bytes(value) => query.bind(value),
-            Value::Bool(value) => query.bind(value),
-        })
-    };
+/// The rows of several queries whose last column is one of some values. Each of `heads` is a statement up to the
+/// values, `SELECT a FROM t WHERE b`; all have the same columns.
+pub(crate) async fn select_in<R>(
+    connection: &mut Connection,
+    heads: &[&'static str],
+    values: Vec<Value>,
+) -> Result<Vec<R>, StoreError>
+where
+    R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
+{
+    let mut found = Vec::new();
+    for chunk in values.chunks(ROWS_PER_STATEMENT_MAX) {
+        // Powers of two here too: the last value stands as often as it takes.
+        let count = chunk.len().next_power_of_two();
+        let text = selection(heads, count);
+        let padding = chunk.last().into_iter().cycle().take(count - chunk.len());
+        let chunk = chunk.iter().chain(padding).cloned();
+        match connection {
+            Connection::Sqlite(tx) => {
+                let query = sqlx::query_as::<Sqlite, R>(AssertSqlSafe(text));
+                found.extend(bind_all!(query, chunk).fetch_all(&mut **tx).await?);
+            }
+            Connection::Postgres(tx) => {
+                let query = sqlx::query_as::<Postgres, R>(AssertSqlSafe(text));
+                found.extend(bind_all!(query, chunk).fetch_all(&mut **tx).await?);
+            }
+        }
+    }
+    Ok(found)
 }
-use bind_all;
 
 fn statement(head: &str, tail: &str, width: usize, rows: usize) -> String {
     let mut text = String::with_capacity(head.len() + tail.len() + rows * width * 6);
@@ -101,6 +133,11 @@ fn statement(head: &str, tail: &str, width: usize, rows: usize) -> String {
     text.push_str(") ");
     text.push_str(tail);
     text
+}
+
+fn selection(heads: &[&str], count: usize) -> String {
+    let list = (1..=count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
+    heads.iter().map(|head| format!("{head} IN ({list})")).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
 #[cfg(test)]

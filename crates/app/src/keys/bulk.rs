@@ -54,11 +54,12 @@ impl App {
             let message = "must be a second that has begun or an earlier one: keys made later would fit as well";
             return Err(AppError::invalid("issued_before", message));
         }
-        let (matched, already_revoked) = keys::count_selected(work.tx.connection(), &selection, work.now).await?;
+        let (matched, already_revoked) =
+            keys::count_selected(work.tx.connection().await?, &selection, work.now).await?;
         let mut done = BulkRevoked { already_revoked, dry_run, ..BulkRevoked::default() };
         if dry_run {
             let limit = SAMPLE_KEYS_MAX as u32;
-            let rows = keys::list_selected(work.tx.connection(), &selection, work.now, None, limit).await?;
+            let rows = keys::list_selected(work.tx.connection().await?, &selection, work.now, None, limit).await?;
             let sample = rows.into_iter().map(|row| row.key).collect();
             let revision = work.tx.revision_before();
             return Ok(work.at(BulkRevoked { matched, sample, ..done }, revision));
@@ -66,7 +67,8 @@ impl App {
         let mut past = None;
         loop {
             let rows =
-                keys::list_selected(work.tx.connection(), &selection, work.now, past, KEYS_PER_TRANSACTION).await?;
+                keys::list_selected(work.tx.connection().await?, &selection, work.now, past, KEYS_PER_TRANSACTION)
+                    .await?;
             let is_short = rows.len() < KEYS_PER_TRANSACTION as usize;
             let last = rows.last().map(|row| row.key.id);
             for row in rows {
@@ -78,7 +80,7 @@ impl App {
             }
             done.matched = done.revoked;
             let is_left = async |work: &mut Work| {
-                let left = keys::list_selected(work.tx.connection(), &selection, work.now, None, 1).await?;
+                let left = keys::list_selected(work.tx.connection().await?, &selection, work.now, None, 1).await?;
                 Ok::<_, AppError>(!left.is_empty())
             };
             if is_short && !is_left(&mut work).await? {

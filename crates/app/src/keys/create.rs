@@ -215,7 +215,7 @@ async fn find_parent(
     Ok(Some(parent))
 }
 
-fn choose_scopes(scopes: Option<Scopes>, kind: Kind, parent: Option<&Key>) -> Result<Scopes, AppError> {
+pub(super) fn choose_scopes(scopes: Option<Scopes>, kind: Kind, parent: Option<&Key>) -> Result<Scopes, AppError> {
     match (scopes, kind, parent) {
         (Some(scopes), _, _) => Ok(scopes),
         (None, _, Some(parent)) => Ok(parent.scopes.clone()),

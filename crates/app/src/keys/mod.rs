@@ -1,9 +1,10 @@
-//! The life of keys: create, show, list, update, rotate, disable, enable, revoke one or many.
+//! The life of keys: create, import, show, list, update, rotate, disable, enable, revoke one or many.
 
 mod bulk;
 mod check;
 mod create;
 mod edit;
+mod import;
 mod room;
 mod rotate;
 
@@ -22,6 +23,7 @@ use claviger_store::{Connection, Page, PageRequest, Tx, keys};
 pub use bulk::BulkRevoked;
 pub use create::{CreateKey, KeyPlace, Lifetime};
 pub use edit::UpdateKey;
+pub use import::{ImportKey, ImportKeys, ImportPlace, ImportedKeys};
 pub(crate) use room::Room;
 
 use crate::actor::{Acting, Deed, Need};

@@ -31,28 +31,52 @@ impl Room {
         api: &ApiName,
         now: Timestamp,
     ) -> Result<(), AppError> {
+        if self.left(tx, organization, api, 1, now).await? < 1 {
+            return Err(full());
+        }
+        self.use_up(organization, api, 1);
+        Ok(())
+    }
+
+    /// How many more keys there is room for: at least `wanted`, or else exactly so many.
+    pub(crate) async fn left(
+        &self,
+        tx: &mut Tx,
+        organization: OrganizationId,
+        api: &ApiName,
+        wanted: i64,
+        now: Timestamp,
+    ) -> Result<i64, AppError> {
         let place = (organization, api.clone());
-        if let Some(left) = self.lock().get_mut(&place).filter(|left| **left > 0) {
-            *left -= 1;
-            return Ok(());
+        if let Some(left) = self.lock().get(&place).filter(|left| **left >= wanted) {
+            return Ok(*left);
         }
         let live = keys::count_live(tx.connection().await?, organization, api, now).await?;
-        if live >= limits::KEYS_PER_ORGANIZATION_MAX {
-            let message = format!(
-                "The organization has {} API keys already, which is the limit. Revoke keys that are not used.",
-                limits::KEYS_PER_ORGANIZATION_MAX
-            );
-            return Err(AppError::forbidden(message));
-        }
+        let left = (limits::KEYS_PER_ORGANIZATION_MAX - live).max(0);
         let mut places = self.lock();
         if places.len() >= PLACES_MAX {
             places.clear();
         }
-        places.insert(place, limits::KEYS_PER_ORGANIZATION_MAX - live - 1);
-        Ok(())
+        places.insert(place, left);
+        Ok(left)
+    }
+
+    /// Takes room that was [`left`](Self::left), for keys to be made in this transaction.
+    pub(crate) fn use_up(&self, organization: OrganizationId, api: &ApiName, count: i64) {
+        if let Some(left) = self.lock().get_mut(&(organization, api.clone())) {
+            *left -= count;
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(OrganizationId, ApiName), i64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why there is no room.
+pub(crate) fn full() -> AppError {
+    AppError::forbidden(format!(
+        "The organization has {} API keys already, which is the limit. Revoke keys that are not used.",
+        limits::KEYS_PER_ORGANIZATION_MAX
+    ))
 }

@@ -19,6 +19,7 @@ use claviger_domain::secret::PresentedSecret;
 use claviger_domain::time::{ManualClock, Timestamp};
 use claviger_engine::EngineOptions;
 use claviger_engine::verdict::{Request, Verdict};
+use claviger_store::Store;
 
 pub(crate) struct Deployment {
     pub(crate) app: Arc<App>,
@@ -87,6 +88,12 @@ impl Deployment {
     pub(crate) async fn restart(&mut self) {
         self.app.close().await;
         self.app = open(&self.database, &self.clock, 2).await;
+    }
+
+    /// Closes the deployment and opens its database, to look at what no operation shows.
+    pub(crate) async fn close(&self) -> Store {
+        self.app.close().await;
+        Store::open(&self.database).await.unwrap()
     }
 
     pub(crate) fn place(&self, api: &str) -> KeyPlace {

@@ -1,5 +1,7 @@
 //! `claviger keys …`, and the request bodies that its arguments mean.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use claviger_domain::address::IpRule;
 use claviger_domain::endpoint::EndpointPattern;
@@ -51,6 +53,8 @@ pub(crate) enum KeysCommand {
     Revoke(RevokeArgs),
     /// Revoke every key that fits, at once and for ever
     RevokeAll(super::bulk::RevokeAllArgs),
+    /// Import keys that were issued elsewhere, by the digests of their secrets
+    Import(ImportArgs),
 }
 
 /// `claviger keys list`.
@@ -259,6 +263,25 @@ pub(crate) struct RevokeArgs {
     #[arg(long)]
     pub(crate) reason: Option<String>,
 }
+
+/// `claviger keys import`.
+#[derive(Debug, Args)]
+#[command(after_help = IMPORT_HELP)]
+pub(crate) struct ImportArgs {
+    /// A file with one JSON object a line, or - for standard input
+    pub(crate) file: PathBuf,
+    /// Import nothing when a line is refused; the whole file is looked at first
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Say what would be imported and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+const IMPORT_HELP: &str = "\
+A line has digest (SHA-256 of the secret, 64 hexadecimal digits), organization, api, name, prefix, and may have
+hint (the last four characters), scopes, restrictions, metadata, created_at, expires_at, disabled. Secrets are never sent.
+An import can be repeated: keys that are there already are passed over.";
 
 fn listed<T>(values: &[T]) -> Option<&[T]> {
     (!values.is_empty()).then_some(values)

@@ -25,6 +25,7 @@ pub(super) async fn run(session: &Session, command: KeysCommand) -> Result<(), F
         KeysCommand::Enable { id } => switch(session, id, "enable", "Enabled").await,
         KeysCommand::Revoke(args) => revoke(session, args).await,
         KeysCommand::RevokeAll(args) => super::revoke_all::run(session, &args).await,
+        KeysCommand::Import(args) => super::import::run(session, &args).await,
     }
 }
 

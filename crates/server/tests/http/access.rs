@@ -54,6 +54,7 @@ const TABLE: &str = "
     adminListAudit           401  401     401   401  401     401   401       401  200   200
     adminVerifyAudit         401  401     401   401  401     401   401       401  200   200
     adminExportAudit         401  401     401   401  401     401   401       401  200   200
+    adminImportKeys          401  401     401   401  401     401   401       401  200   200
     adminShowUsage           401  401     401   401  401     401   401       401  200   200
     adminListVerifiers       401  401     401   401  401     401   401       401  200   200
     adminCreateVerifier      401  401     401   401  401     401   401       401  201   201
@@ -133,6 +134,7 @@ async fn a_bad_request_of_somebody_who_may_not_is_still_refused_for_that() {
 async fn attempt(deployment: &Deployment, row: &Row, caller: &str) -> Reply {
     let call = call(deployment, row, caller).await;
     let call = match body(deployment, row) {
+        Some(Value::String(text)) if row.operation == "adminImportKeys" => call.body("application/x-ndjson", text),
         Some(Value::String(text)) => call.body("application/toml", text),
         Some(body) => call.json(&body),
         None => call,
@@ -255,6 +257,11 @@ fn body(deployment: &Deployment, row: &Row) -> Option<Value> {
              environment = \"live\"\nalphabet = \"base62\"\nlength = 32\n"
                 .to_owned(),
         )),
+        "adminImportKeys" => {
+            let digest = "0".repeat(64);
+            let line = json!({"digest": digest, "organization": deployment.mine, "api": "plain", "name": "old", "prefix": "pl_slive_"});
+            Some(Value::String(line.to_string()))
+        }
         "verify" => Some(json!({"key": null, "method": "GET", "path": "/v1/things"})),
         _ => None,
     }

@@ -57,6 +57,7 @@ on_both![
     shared::answers_are_kept_for_their_caller_and_forgotten,
     shared::old_test_keys_that_were_made_with_a_key_are_found,
     shared::many_keys_are_written_at_once,
+    shared::digests_are_found_with_whose_they_are,
     shared::a_database_keeps_its_identity,
     shared::selected_keys_are_counted_and_listed_while_they_live,
 ];

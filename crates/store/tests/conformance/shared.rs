@@ -3,8 +3,9 @@
 use claviger_domain::audit::{Action, AuditEvent, Author, FIRST_PREVIOUS_HASH, Source, chain_hash};
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::id::{KeyId, OrganizationId};
-use claviger_domain::key::{Creator, Environment, Key, Kind, Revocation};
+use claviger_domain::key::{Creator, Environment, Key, Kind, OldSecret, Revocation};
 use claviger_domain::organization::Organization;
+use claviger_domain::secret::SecretDigest;
 use claviger_store::audit::AuditFilter;
 use claviger_store::idempotency::{Attempt, KeptAnswer};
 use claviger_store::keys::Selection;
@@ -225,6 +226,25 @@ pub(crate) async fn many_keys_are_written_at_once(store: Store) {
     for number in [1, 513, 1300] {
         assert_eq!(keys::find(&mut reader, KeyId::from_u128(number)).await.unwrap().unwrap().key, key(number));
     }
+}
+
+pub(crate) async fn digests_are_found_with_whose_they_are(store: Store) {
+    put_place(&store).await;
+    let digest = |number: u128| SecretDigest::of(&format!("secret {number}"));
+    let mut rotated = key(2);
+    rotated.old_secret = Some(OldSecret { digest: digest(1002), overlap_ends_at: NOW });
+    create_keys(&store, &[vec![key(1), rotated], (3..=600).map(key).collect()].concat()).await;
+    let mut reader = store.read().await.unwrap();
+    let asked: Vec<SecretDigest> = (1..=2000).map(digest).collect();
+    let found = keys::list_digest_owners(&mut reader, &asked).await.unwrap();
+    let mut numbers: Vec<u128> =
+        found.iter().map(|owner| (1..=2000).find(|number| digest(*number) == owner.digest).unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [(1..=600).collect(), vec![1002]].concat());
+    let owner = |owner: &keys::DigestOwner| (owner.organization, owner.api.to_string());
+    assert!(found.iter().all(|found| owner(found) == (OrganizationId::from_u128(1), "tork".to_owned())));
+    assert_eq!(keys::list_digest_owners(&mut reader, &[digest(1002)]).await.unwrap().len(), 1);
+    assert_eq!(keys::list_digest_owners(&mut reader, &[]).await.unwrap(), []);
 }
 
 pub(crate) async fn a_database_keeps_its_identity(store: Store) {

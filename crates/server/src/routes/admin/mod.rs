@@ -4,6 +4,7 @@ mod admin_tokens;
 mod apis;
 mod audit;
 mod bulk_revoke;
+mod import;
 mod keys;
 mod organizations;
 mod usage;
@@ -20,6 +21,7 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
         .merge(organizations::router())
         .merge(keys::router())
         .merge(bulk_revoke::router())
+        .merge(import::router())
         .merge(usage::router())
         .merge(audit::router())
         .merge(verifiers::router())

@@ -2,5 +2,6 @@ mod apis;
 mod audit;
 mod bulk_revoke;
 mod credentials;
+mod import;
 mod keys;
 mod organizations;
