@@ -175,7 +175,7 @@ fn reserve(mut file: &File, bytes: u64) -> io::Result<()> {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
             // A file system that reserves nothing: what was written has its space.
-            let zeros = [0; 1 << 16];
+            let zeros = vec![0; 1 << 16];
             let mut left = bytes;
             while left > 0 {
                 let size = left.min(zeros.len() as u64);
@@ -196,6 +196,7 @@ fn halves(database: [u8; 16]) -> [u64; 2] {
 /// The memory map, and all `unsafe` that there is.
 mod map {
     #![allow(unsafe_code, reason = "a memory map is nothing that the compiler knows of")]
+    #![allow(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
 
     use std::fs::File;
     use std::io;
@@ -222,7 +223,7 @@ mod map {
             // access in this process is by these atomics, which are not bothered by what another process that has the file
             // mapped does. (Nobody should: the file is locked and its owner's alone. Who cuts the file short while it
             // is mapped gets this process a signal, not a wrong value.)
-            unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast::<AtomicU64>(), count) }
+            unsafe { std::slice::from_raw_parts(self.0.as_mut_ptr().cast::<AtomicU64>(), count) }
         }
 
         /// Has the system write it to the disk.

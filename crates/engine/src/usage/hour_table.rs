@@ -67,7 +67,7 @@ const RESERVED: u64 = 1;
 impl Tag {
     /// Neither free nor [`RESERVED`].
     const CLAIMED: u64 = 1 << 63;
-    const BITS: u64 = Self::CLAIMED | (1 << 56) - 1;
+    const BITS: u64 = Self::CLAIMED | ((1 << 56) - 1);
 
     /// `outcome` is zero for an allowed request, else the number of the denial.
     #[inline]

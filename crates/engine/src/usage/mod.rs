@@ -29,7 +29,7 @@
 //!
 //! # Why a crash loses none either
 //!
-//! All that is counted stands in the [`region`], which may outlive the process; [`recover()`] finds every total there that
+//! All that is counted stands in one region of words, which may outlive the process; [`recover()`] finds every total there that
 //! `collect` would have returned. Think of a crash between any two stores:
 //!
 //! - A count is one compare-and-swap, or in the ledger one store. Before it the verdict was not given yet.
@@ -322,12 +322,15 @@ fn last_used(hour: i64, minute: u8) -> Timestamp {
     Timestamp::from_micros(minutes.saturating_mul(MICROS_PER_MINUTE))
 }
 
-fn outcome_number(outcome: Option<Denial>) -> u8 {
+fn outcome_number(outcome: Outcome) -> u8 {
     outcome.map_or(0, |denial| denial as u8)
 }
 
-/// The outcome of this number; the outer `None` if there is none.
-fn outcome_of(number: u8) -> Option<Option<Denial>> {
+/// Why a request was denied, if it was.
+type Outcome = Option<Denial>;
+
+/// The outcome of this number, if there is one.
+fn outcome_of(number: u8) -> Option<Outcome> {
     let denial = || Denial::ALL.into_iter().find(|denial| *denial as u8 == number);
     if number == 0 { Some(None) } else { denial().map(Some) }
 }

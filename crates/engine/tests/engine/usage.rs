@@ -127,7 +127,9 @@ fn where_nothing_can_be_written_nothing_is_forgotten() {
     let (engine, secrets, words) = counting(4);
     let mut expected = Vec::new();
     for hour in 0..30 {
-        secrets.iter().for_each(|clear| call(&engine, clear, hour * HOUR));
+        for clear in &secrets {
+            call(&engine, clear, hour * HOUR);
+        }
         expected.push((hour, 4));
         assert_eq!(collected(&engine, hour * HOUR), expected);
     }
