@@ -1,6 +1,6 @@
 //! The audit log: listed, walked from its first event to its last, and written out.
 
-use claviger_domain::audit::{AuditEvent, Chain, FirstBad, Flaw, Head};
+use claviger_domain::audit::{AuditEvent, Chain, FirstBad, Flaw, Head, hash_text};
 use claviger_store::audit::{self, AuditFilter, AuditRow};
 use claviger_store::{Page, PageRequest};
 use serde::Serialize;
@@ -119,6 +119,5 @@ fn line(row: &AuditRow) -> Result<String, AppError> {
         Ok(event) if is_one_line && event.get() == row.body => event.to_owned(),
         _ => serde_json::value::to_raw_value(&row.body).map_err(broken)?,
     };
-    let hash = row.hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    serde_json::to_string(&Line { event: &event, hash }).map_err(broken)
+    serde_json::to_string(&Line { event: &event, hash: hash_text(&row.hash) }).map_err(broken)
 }

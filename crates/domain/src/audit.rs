@@ -213,9 +213,9 @@ pub struct AuditEvent {
     /// Whose the target is, when it is an organization's.
     pub organization: Option<OrganizationId>,
     /// What was otherwise before. Never a secret or a digest.
-    pub before: Option<View>,
+    pub before: Option<Map<String, Value>>,
     /// What it is now.
-    pub after: Option<View>,
+    pub after: Option<Map<String, Value>>,
     /// The revision that brought it about.
     pub revision: Revision,
 }
@@ -248,8 +248,18 @@ impl Head {
 
     /// The hash as 64 hexadecimal digits.
     pub fn hash_text(&self) -> String {
-        self.hash.iter().map(|byte| format!("{byte:02x}")).collect()
+        hash_text(&self.hash)
     }
+}
+
+/// A hash in hexadecimal, whatever its length.
+pub fn hash_text(hash: &[u8]) -> String {
+    use std::fmt::Write as _;
+    hash.iter().fold(String::with_capacity(2 * hash.len()), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 impl std::fmt::Display for Head {
@@ -373,16 +383,13 @@ impl Chain {
     }
 }
 
-/// What an audit event tells of a thing.
-pub type View = Map<String, Value>;
-
 /// What an audit event tells of a thing: everything but secrets and their digests.
 pub trait Audited {
     /// The thing as a JSON object.
-    fn audit_view(&self) -> View;
+    fn audit_view(&self) -> Map<String, Value>;
 }
 
-fn object(value: &impl Serialize, left_out: &[&str]) -> View {
+fn object(value: &impl Serialize, left_out: &[&str]) -> Map<String, Value> {
     match serde_json::to_value(value) {
         Ok(Value::Object(mut members)) => {
             members.retain(|name, _| !left_out.contains(&name.as_str()));
@@ -393,7 +400,7 @@ fn object(value: &impl Serialize, left_out: &[&str]) -> View {
 }
 
 impl Audited for Key {
-    fn audit_view(&self) -> View {
+    fn audit_view(&self) -> Map<String, Value> {
         let mut view = object(self, &["digest", "old_secret"]);
         let ends_at = self.old_secret.map(|old| old.overlap_ends_at.to_string());
         view.insert("overlap_ends_at".to_owned(), ends_at.map_or(Value::Null, Value::String));
@@ -402,25 +409,28 @@ impl Audited for Key {
 }
 
 impl Audited for Organization {
-    fn audit_view(&self) -> View {
+    fn audit_view(&self) -> Map<String, Value> {
         object(self, &[])
     }
 }
 
 impl Audited for Verifier {
-    fn audit_view(&self) -> View {
+    fn audit_view(&self) -> Map<String, Value> {
         object(self, &["digest"])
     }
 }
 
 impl Audited for Api {
-    fn audit_view(&self) -> View {
+    fn audit_view(&self) -> Map<String, Value> {
         object(self, &[])
     }
 }
 
+/// A thing before and after.
+pub type Sides = (Option<Map<String, Value>>, Option<Map<String, Value>>);
+
 /// Leaves only what differs, where there is a before and an after.
-pub fn difference(before: Option<View>, after: Option<View>) -> (Option<View>, Option<View>) {
+pub fn difference(before: Option<Map<String, Value>>, after: Option<Map<String, Value>>) -> Sides {
     let (Some(mut before), Some(mut after)) = (before.clone(), after.clone()) else { return (before, after) };
     let same: Vec<String> =
         before.iter().filter(|(name, value)| after.get(*name) == Some(value)).map(|(name, _)| name.clone()).collect();
@@ -474,8 +484,11 @@ mod tests {
         assert_ne!(second, chain_hash(&FIRST_PREVIOUS_HASH, &event(2).to_body()));
     }
 
+    /// Number, text and hash.
+    type Link = (i64, String, [u8; 32]);
+
     /// A good chain of so many events.
-    fn chain(events: i64) -> Vec<(i64, String, [u8; 32])> {
+    fn chain(events: i64) -> Vec<Link> {
         let mut previous = FIRST_PREVIOUS_HASH;
         let link = |number| {
             let body = event(number).to_body();
@@ -485,7 +498,7 @@ mod tests {
         (1..=events).map(link).collect()
     }
 
-    fn walk(links: &[(i64, String, [u8; 32])], expected: Option<Head>) -> Result<Head, FirstBad> {
+    fn walk(links: &[Link], expected: Option<Head>) -> Result<Head, FirstBad> {
         let mut chain = Chain::begin(Head::START, expected)?;
         for (number, body, hash) in links {
             chain.take(*number, body, hash)?;
@@ -500,7 +513,7 @@ mod tests {
         let good = chain(5);
         let head = Head { number: 5, hash: good[4].2 };
         assert_eq!(walk(&good, None), Ok(head));
-        let check = |alter: &dyn Fn(&mut Vec<(i64, String, [u8; 32])>), number, flaw| {
+        let check = |alter: &dyn Fn(&mut Vec<Link>), number, flaw| {
             let mut links = good.clone();
             alter(&mut links);
             assert_eq!(walk(&links, Some(head)), Err(FirstBad { number, flaw }));

@@ -81,7 +81,7 @@ pub(crate) async fn layer(State(state): State<ServerState>, request: Request, ne
         Ok((request, Some(keyed))) => {
             let response = next.run(request).await;
             match response.extensions().get::<Failure>().and_then(Failure::kept_answer) {
-                Some(kept) => keyed.open(kept).unwrap_or_else(|failure| failure.into_response()),
+                Some(kept) => keyed.open(kept).unwrap_or_else(Failure::into_response),
                 None => response,
             }
         }

@@ -194,14 +194,12 @@ fn verify_file(file: &Path, expected: Option<Head>, json: bool) -> Result<ExitCo
         output::print_json(&json!({"events": chain.checked(), "head": head, "first_bad": first_bad}))?;
         return Ok(if bad.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    match bad {
-        Some(found) => Err(bad_file(found)),
-        None => {
-            let checked = output::count(chain.checked() as usize, "event");
-            output::print(&format!("{checked} as they were written\nhead  {}", chain.head()))?;
-            Ok(ExitCode::SUCCESS)
-        }
+    if let Some(found) = bad {
+        return Err(bad_file(found));
     }
+    let checked = output::count(chain.checked() as usize, "event");
+    output::print(&format!("{checked} as they were written\nhead  {}", chain.head()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn bad_file(bad: FirstBad) -> Failure {
