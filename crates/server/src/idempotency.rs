@@ -21,8 +21,9 @@ use axum::response::{IntoResponse as _, Response};
 use claviger_app::{Attempt, Mutation};
 use claviger_domain::change::Revision;
 use claviger_domain::limits;
+use claviger_domain::peer::Peer;
 use claviger_domain::random::Entropy;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -93,7 +94,10 @@ pub(crate) async fn layer(State(state): State<ServerState>, request: Request, ne
 }
 
 async fn keyed(request: Request) -> Result<(Request, Option<Keyed>), Failure> {
-    if request.method() != Method::POST || !request.headers().contains_key(HEADER) {
+    // Who has nothing to show is refused for that, whatever else is wrong.
+    let is_somebody =
+        request.headers().contains_key(AUTHORIZATION) || request.extensions().get::<Peer>() == Some(&Peer::Socket);
+    if request.method() != Method::POST || !request.headers().contains_key(HEADER) || !is_somebody {
         return Ok((request, None));
     }
     let mut lines = request.headers().get_all(HEADER).iter().map(HeaderValue::as_bytes);
@@ -108,7 +112,10 @@ async fn keyed(request: Request) -> Result<(Request, Option<Keyed>), Failure> {
     };
     let (parts, body) = request.into_parts();
     let whole = Request::from_parts(parts.clone(), body);
-    let body = read_body(whole, limits::IMPORT_BYTES_MAX).await?;
+    // Whoever it is, they have not been asked yet.
+    let is_import = parts.uri.path() == "/admin/v1/keys/import";
+    let bytes_max = if is_import { limits::IMPORT_BYTES_MAX } else { limits::BODY_BYTES_MAX };
+    let body = read_body(whole, bytes_max).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let content_type = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let mut fingerprint = Sha256::new();

@@ -20,9 +20,6 @@ pub enum StoreError {
     /// It is away, full, locked or broken. The caller may try again.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
-    /// Somebody stopped in the middle of writing to a transaction that others share. The caller may try again.
-    #[error("a write to a shared transaction was interrupted")]
-    Interrupted,
     /// A row makes no sense. Only the operator can help.
     #[error("row of table {table}: {reason}")]
     Row {
@@ -101,7 +98,7 @@ impl Store {
             new_keys: Vec::new(),
             kept_keys: 0,
             has_savepoint: false,
-            is_sound: true,
+            is_sending: false,
             apis: HashMap::new(),
             organizations: HashMap::new(),
         })
@@ -165,8 +162,9 @@ pub struct Tx {
     new_keys: Vec<Vec<rows::Value>>,
     kept_keys: usize,
     has_savepoint: bool,
-    /// False while rows are on their way: whoever is cancelled then leaves nobody knowing whether they arrived.
-    is_sound: bool,
+    /// Whether rows of members that were kept are on their way: whoever is cancelled then leaves nobody knowing whether
+    /// they arrived, so they are taken back and sent again.
+    is_sending: bool,
     apis: HashMap<ApiName, Arc<Api>>,
     organizations: HashMap<OrganizationId, Organization>,
 }
@@ -243,16 +241,20 @@ impl Tx {
         if self.new_keys.is_empty() {
             return Ok(());
         }
-        let own = self.new_keys.split_off(self.kept_keys);
-        let kept = std::mem::take(&mut self.new_keys);
-        self.kept_keys = 0;
-        self.is_sound = false;
-        keys::insert(&mut self.connection, kept).await?;
-        if !own.is_empty() {
+        if self.kept_keys > 0 {
+            // They stay here until they have arrived.
+            let kept = self.new_keys[..self.kept_keys].to_vec();
+            on_either!(&mut self.connection, sqlx::raw_sql("SAVEPOINT sending"), execute)?;
+            self.is_sending = true;
+            keys::insert(&mut self.connection, kept).await?;
+            self.is_sending = false;
+            self.new_keys.drain(..std::mem::take(&mut self.kept_keys));
+        }
+        if !self.new_keys.is_empty() {
             self.set_savepoint().await?;
+            let own = std::mem::take(&mut self.new_keys);
             keys::insert(&mut self.connection, own).await?;
         }
-        self.is_sound = true;
         Ok(())
     }
 
@@ -291,16 +293,16 @@ impl Tx {
     /// # Errors
     /// The transaction is lost with all its members.
     pub async fn discard(&mut self) -> Result<(), StoreError> {
-        self.must_be_sound()?;
         self.changes.clear();
         self.events.clear();
         self.new_keys.truncate(self.kept_keys);
         self.forget_what_was_read();
-        if std::mem::take(&mut self.has_savepoint) {
-            self.is_sound = false;
+        if self.has_savepoint {
             on_either!(&mut self.connection, sqlx::raw_sql("ROLLBACK TO SAVEPOINT member"), execute)?;
-            self.is_sound = true;
+        } else if self.is_sending {
+            on_either!(&mut self.connection, sqlx::raw_sql("ROLLBACK TO SAVEPOINT sending"), execute)?;
         }
+        (self.has_savepoint, self.is_sending) = (false, false);
         Ok(())
     }
 
@@ -309,7 +311,6 @@ impl Tx {
     /// # Errors
     /// Nothing is kept, unless the database did it and could not say so.
     pub async fn commit(mut self, now: Timestamp) -> Result<Vec<feed::Transaction>, StoreError> {
-        self.must_be_sound()?;
         self.keep()?;
         self.send_new_keys().await?;
         if !self.kept.is_empty() {
@@ -318,9 +319,5 @@ impl Tx {
         }
         self.connection.commit().await?;
         Ok(self.kept)
-    }
-
-    fn must_be_sound(&self) -> Result<(), StoreError> {
-        if self.is_sound { Ok(()) } else { Err(StoreError::Interrupted) }
     }
 }

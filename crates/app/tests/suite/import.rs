@@ -154,7 +154,7 @@ async fn what_creation_refuses_is_refused_line_by_line() {
         ImportKey { expires_at: time("2026-03-10T12:00:00Z"), ..new(14) },
         ImportKey { expires_at: time("2126-01-01T00:00:00Z"), ..new(15) },
         ImportKey { created_at: time("2026-03-10T12:00:01Z"), ..new(16) },
-        ImportKey { created_at: time("1969-12-31T23:59:59Z"), ..new(17) },
+        ImportKey { created_at: Some(claviger_domain::time::Timestamp::from_micros(-1)), ..new(17) },
         ImportKey { restrictions: restrictions(r#"{"ip": ["0.0.0.0/0"]}"#), allow_any_ip: true, ..new(18) },
     ];
     let done = import(&deployment, keys(lines)).await.value;
