@@ -76,7 +76,7 @@ fn compare(expected: &BTreeMap<String, u64>, counted: &BTreeMap<String, u64>) ->
         };
         let percent = (*now as f64 / *before as f64 - 1.0) * 100.0;
         report.push_str(&format!("\n{case:<32} {before:>9} {now:>9} {percent:>+7.1}%"));
-        if percent > TOLERANCE_PERCENT {
+        if *now as f64 > *before as f64 * (1.0 + TOLERANCE_PERCENT / 100.0) {
             failures.push(format!("{case} takes {percent:.1} % more instructions"));
         } else if percent < -TOLERANCE_PERCENT {
             report.push_str("  better: bless it, or it may be lost again unnoticed");

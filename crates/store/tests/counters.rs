@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use claviger_domain::change::{Change, Revision};
@@ -33,6 +34,9 @@ use claviger_store::counters::{CounterFile, CounterFileError, LeftBehind};
 const DATABASE: [u8; 16] = *b"one of databases";
 const WORDS: usize = 1000;
 
+/// A process that is being started holds copies of all locked files for a moment, so the tests take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
 fn left_behind(path: &Path, database: [u8; 16]) -> String {
     match CounterFile::open(path, database).unwrap().left_behind() {
         LeftBehind::Words(words) => format!("{} words, first {}", words.len(), words[0].load(Ordering::Relaxed)),
@@ -42,6 +46,7 @@ fn left_behind(path: &Path, database: [u8; 16]) -> String {
 
 #[test]
 fn words_stay_in_the_file_until_it_is_begun_anew() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("counters");
     assert_eq!(left_behind(&path, DATABASE), "Nothing");
@@ -60,6 +65,7 @@ fn words_stay_in_the_file_until_it_is_begun_anew() {
 
 #[test]
 fn whatever_else_a_file_is_it_is_not_taken_for_words() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("counters");
     drop(CounterFile::open(&path, DATABASE).unwrap().begin(WORDS).unwrap());
@@ -89,6 +95,7 @@ fn whatever_else_a_file_is_it_is_not_taken_for_words() {
 
 #[test]
 fn a_disk_without_room_is_an_error_and_leaves_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("counters");
     // Eight exabytes.
@@ -111,6 +118,7 @@ const DEFINITION: &str = include_str!("../../../apis/example.toml");
 /// killed, at another moment in each round.
 #[test]
 fn a_killed_process_loses_no_answered_call() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(path) = std::env::var_os(FILE) {
         count_until_killed(Path::new(&path));
     }
