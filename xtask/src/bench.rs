@@ -23,5 +23,5 @@ pub(crate) fn start(arguments: &[&str]) -> Result<()> {
 /// Measures how fast keys are made by many callers, on both databases.
 pub(crate) fn creation() -> Result<()> {
     needs::install_missing(needs::FOR_TESTS)?;
-    CommandLine::new("cargo", "run --release -p claviger-bench --bin creation").run()
+    CommandLine::new("cargo", "bench -p claviger-bench --bench creation").run()
 }

@@ -114,7 +114,7 @@ impl App {
         for place in places {
             self.room.use_up(place.organization, &place.api, place.new);
         }
-        self.write(&mut work, new).await?;
+        self.write(&mut work, new);
         Ok(work.done(ImportedKeys { imported, existing, refused, places: Vec::new() }))
     }
 
@@ -135,7 +135,9 @@ impl App {
             place.left = self.room.left(tx, place.organization, &place.api, place.new, now).await?;
         }
         if places.values().any(|place| place.new > place.left) {
-            places.values_mut().for_each(|place| place.new = 0);
+            for place in places.values_mut() {
+                place.new = 0;
+            }
             let all = std::mem::take(&mut sorted.new);
             for (number, key) in all {
                 match places.get_mut(&(key.organization, key.api.clone())) {
@@ -150,16 +152,17 @@ impl App {
         Ok(places.into_values().collect())
     }
 
-    async fn write(&self, work: &mut Work, new: Vec<(usize, Key)>) -> Result<(), AppError> {
+    fn write(&self, work: &mut Work, new: Vec<(usize, Key)>) {
         let mut ids: Vec<KeyId> = new.iter().map(|_| KeyId::new(work.now, &*self.entropy)).collect();
         // In the order of the lines, which lists then show.
         ids.sort_unstable();
         let keys: Vec<Key> = new.into_iter().zip(ids).map(|((_, key), id)| Key { id, ..key }).collect();
         keys::create_all(&mut work.tx, &keys);
         let deed = deed(&keys);
-        keys.into_iter().for_each(|key| work.tx.publish(Change::Key(Box::new(key))));
+        for key in keys {
+            work.tx.publish(Change::Key(Box::new(key)));
+        }
         work.record(deed);
-        Ok(())
     }
 }
 

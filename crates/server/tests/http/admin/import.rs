@@ -23,7 +23,8 @@ impl Deployment {
     }
 
     fn line(&self, secret: &str) -> Value {
-        let digest: String = Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String =
+            Sha256::digest(secret).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         json!({"digest": digest, "organization": self.mine, "api": "plain", "name": "old", "prefix": "pl_slive_"})
     }
 
@@ -48,12 +49,12 @@ async fn imported_keys_work_and_are_imported_once() {
     let line = with(with(deployment.line(&secret), "hint", "wxyz"), "scopes", json!([API_KEYS_READ]));
     let before = deployment.public("GET /v1/api-keys").bearer(&secret).send().await;
     assert_eq!(before.status, 401);
-    let reply = deployment.import_lines("", &[line.clone()]).await;
+    let reply = deployment.import_lines("", std::slice::from_ref(&line)).await;
     assert!(reply.header("claviger-revision").is_some());
     assert_eq!(reply.expect(200), json!({"imported": 1, "existing": 0, "errors": [], "dry_run": false}));
     let listed = deployment.public("GET /v1/api-keys").bearer(&secret).send().await.expect(200);
     assert_eq!((&listed["data"][0]["hint"], &listed["data"][0]["scopes"]), (&json!("wxyz"), &json!([API_KEYS_READ])));
-    let again = deployment.import_lines("", &[line.clone()]).await.expect(200);
+    let again = deployment.import_lines("", std::slice::from_ref(&line)).await.expect(200);
     assert_eq!(again, json!({"imported": 0, "existing": 1, "errors": [], "dry_run": false}));
 
     let elsewhere = with(line, "organization", json!(deployment.theirs));

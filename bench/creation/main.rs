@@ -25,7 +25,7 @@ const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(1500);
 const KEYS_PER_BATCH: i64 = 64;
 const ORGANIZATIONS: usize = 64;
-const API: &str = include_str!("../../../apis/tork.toml");
+const API: &str = include_str!("../../apis/tork.toml");
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
