@@ -4,6 +4,8 @@
 //! transactions of 64 keys, each table with one statement of 64 rows, through the same driver and settings. Both are
 //! measured in turn, round by round, on the same database; the medians are compared.
 
+#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints what it timed")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
