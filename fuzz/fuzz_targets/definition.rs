@@ -95,7 +95,8 @@ fn assert_comes_back(definition: &Definition) {
 
 fn assert_says_no(definition: &Definition) {
     for denial in Denial::ALL {
-        let answer = wire::denial(Some(definition), denial, Some("a:scope"));
+        let answer =
+            wire::denial(Some(definition), denial, Some(claviger_domain::key::Environment::Test), Some("a:scope"));
         let body: serde_json::Value = serde_json::from_str(&answer.body).expect("the body is JSON");
         assert!(body.is_object());
         let is_header_text = |text: &String| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
