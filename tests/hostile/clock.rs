@@ -76,7 +76,7 @@ impl Bench {
 }
 
 fn digest(secret: &str) -> String {
-    Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(secret).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn at(text: &str) -> Timestamp {

@@ -114,7 +114,7 @@ fn credentials(world: &World) -> HashMap<&'static str, String> {
     world.server.admin(Request::post(&format!("/admin/v1/keys/{}/disable", disabled.id))).expect(200);
     let rotated = world.new_key(json!({}));
     world.server.admin(Request::post(&format!("/admin/v1/keys/{}/rotate", rotated.id))).expect(200);
-    let digest: String = Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = Sha256::digest(secret).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     HashMap::from([
         ("secret", secret.clone()),
         ("body", body.to_owned()),

@@ -4,6 +4,7 @@
 //!
 //! The tricks are data (`corpora/`); `README.md` beside this file says what is in them and how to add a case.
 
+#![allow(clippy::single_match_else, reason = "both ways are of one weight")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is the test's failure")]
 
 #[path = "../support/mod.rs"]

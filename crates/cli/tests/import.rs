@@ -1,12 +1,16 @@
 //! `claviger keys import` through the real binary, over the socket of a real server.
 
+#![allow(
+    clippy::format_collect,
+    clippy::assigning_clones,
+    clippy::range_plus_one,
+    reason = "the shortest way to say it in a test"
+)]
 #![allow(clippy::unwrap_used, reason = "a test's helpers are part of the test")]
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
-use std::process::Stdio;
 
 use claviger_domain::definition::Definition;
 use claviger_domain::limits;
