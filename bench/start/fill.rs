@@ -108,7 +108,7 @@ fn organization_id(number: usize) -> OrganizationId {
 }
 
 fn key_id(number: usize) -> KeyId {
-    KeyId::from_u128(1_767_225_600_000 + number as u128 / 10 << 80 | 7 << 76 | number as u128)
+    KeyId::from_u128((1_767_225_600_000 + number as u128 / 10) << 80 | 7 << 76 | number as u128)
 }
 
 /// One in ten is restricted by address, referrer or endpoint, one in five has metadata, some are ephemeral, in an
@@ -149,7 +149,7 @@ fn row(api: &Api, entropy: &PredictableEntropy, number: usize, is_plain: bool) -
         is_disabled: number % 100 == 50 && !is_plain,
         revoked_at: (number % 50 == 27 && !is_plain).then_some(created_at + 1),
         created_at,
-        expires_at: (kind == Kind::Ephemeral || number % 7 == 0).then_some(expires),
+        expires_at: (kind == Kind::Ephemeral || number.is_multiple_of(7)).then_some(expires),
     };
     (row, secret.into_clear().to_string())
 }
