@@ -16,7 +16,7 @@ use crate::{logging, output};
 
 /// Runs until a signal ends it; a directory that was not asked for is removed then.
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
-    logging::start(LogLevel::Warn, LogFormat::Text);
+    let _log = logging::start(LogLevel::Warn, LogFormat::Text);
     let signals = Signals::listen()?;
     let place = Place::choose(args.data)?;
     let directory = DataDir::new(place.path());

@@ -17,7 +17,7 @@ use crate::{logging, output};
 pub(crate) async fn run(args: ServeArgs) -> Result<(), Failure> {
     let directory = DataDir::new(&args.data.directory);
     let config = read_config(&args, &directory)?;
-    logging::start(config.log_level, config.log_format);
+    let _log = logging::start(config.log_level, config.log_format);
     let signals = Signals::listen()?;
     let node = Node::start(&directory, &config, None).await?;
     let is_new = node.app().list_apis().await.is_ok_and(|apis| apis.is_empty());

@@ -10,7 +10,9 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
+use std::process::Stdio;
 
 use claviger_domain::definition::Definition;
 use claviger_domain::limits;
@@ -107,6 +109,39 @@ fn imported_keys_work_and_what_is_refused_is_told() {
     let document: Value = serde_json::from_str(&again.stdout).unwrap();
     assert_eq!(document, json!({"imported": 1, "existing": 0, "refused": 0, "errors": [], "dry_run": false}));
     assert_eq!(server.run(&["keys", "import", "/nonexistent"]).code, 1);
+}
+
+#[test]
+fn an_import_that_broke_off_is_finished_by_doing_it_again() {
+    let (directory, server, organization) = server();
+    let total = limits::IMPORT_KEYS_MAX * 2 + 10;
+    // Its refusal tells that the first part was answered.
+    let text = format!("{{}}\n{}", lines(&organization, 1..total));
+    let file = write(directory.path(), &text);
+    let mut import = server.command(&["keys", "import", "-"]);
+    import.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut import = import.spawn().unwrap();
+    let mut stdin = import.stdin.take().unwrap();
+    let mut stderr = BufReader::new(import.stderr.take().unwrap());
+    let first: String = text.split_inclusive('\n').take(limits::IMPORT_KEYS_MAX).collect();
+    stdin.write_all(first.as_bytes()).unwrap();
+    let mut told = String::new();
+    stderr.read_line(&mut told).unwrap();
+    assert!(told.starts_with("line 1: "), "{told}");
+    server.signal(9);
+    stdin.write_all(&text.as_bytes()[first.len()..]).unwrap();
+    drop(stdin);
+    stderr.read_to_string(&mut told).unwrap();
+    assert_eq!(import.wait().unwrap().code(), Some(1));
+    assert!(told.contains("error: after line 1000: ") && told.contains("run the same command again"), "{told}");
+
+    let server = TestServer::serve_in(directory.path());
+    assert_eq!(count(&server), limits::IMPORT_KEYS_MAX - 1);
+    let ran = Ran::of(server.command(&["keys", "import", &file]).arg("--json"));
+    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let numbers = ["imported", "existing", "refused"].map(|name| document[name].as_u64().unwrap() as usize);
+    assert_eq!(numbers, [total - limits::IMPORT_KEYS_MAX, limits::IMPORT_KEYS_MAX - 1, 1]);
+    assert_eq!(count(&server), total - 1);
 }
 
 #[test]

@@ -192,6 +192,20 @@ fn a_killed_server_leaves_nothing_in_the_way() {
     assert_eq!(listed["data"][0]["id"], organization["id"]);
 }
 
+/// Whoever collects the log has stopped reading, and a pipe holds 64 KiB.
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = TestServer::serve_unread_in(directory.path(), "trace");
+    for number in 0..200 {
+        let (status, answer) = server.call("GET", &format!("/{}", "x".repeat(1000 + number)), None, None);
+        assert_eq!(status, 404, "{answer}");
+        let created = server.run(&["orgs", "create", &format!("Customer {number}")]);
+        assert_eq!(created.code, 0, "{created:?}");
+    }
+    assert_eq!(server.signal(SIGTERM).code(), Some(0));
+}
+
 #[test]
 fn an_address_in_use_is_said_plainly() {
     let directory = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Postgres, Sqlite, Transaction};
+use sqlx::{ConnectOptions as _, Postgres, Sqlite, Transaction};
 
 use crate::{OpenError, StoreError};
 
@@ -186,7 +186,9 @@ async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
         .journal_mode(SqliteJournalMode::Wal)
         // An answered mutation survives a power cut.
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(ACQUIRE_TIMEOUT);
+        .busy_timeout(ACQUIRE_TIMEOUT)
+        // Their texts are up to 100 KB long: a slow disk would fill the log with them.
+        .disable_statement_logging();
     let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
     SQLITE_MIGRATIONS.run(&writer).await?;
     let readers = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
@@ -195,7 +197,7 @@ async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
 }
 
 async fn open_postgres(url: &str) -> Result<Pools, Opening> {
-    let options = PgConnectOptions::from_str(url)?.application_name("claviger");
+    let options = PgConnectOptions::from_str(url)?.application_name("claviger").disable_statement_logging();
     // A session that is never given back: the lock lives and dies with it.
     let lock = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let lock = lock.acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options.clone()).await?;

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "every test program compiles this module and uses what it needs")]
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -72,21 +72,37 @@ impl TestServer {
 
     /// Starts with these arguments, `--json` among them, and waits for the line that says it is ready.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut log = tempfile::tempfile().expect("there is room for a log");
+        let stderr = log.try_clone().expect("a file can be shared");
+        Self::start_logging_to(stderr.into(), arguments).unwrap_or_else(|error| {
+            let mut complaint = String::new();
+            log.rewind().expect("a file can be read again");
+            log.read_to_string(&mut complaint).expect("the log is UTF-8");
+            panic!("the server did not become ready ({error})\n{complaint}")
+        })
+    }
+
+    /// An ordinary server in this directory, with a log that nobody reads.
+    pub(crate) fn serve_unread_in(directory: &Path, level: &str) -> Self {
+        let data = directory.to_str().expect("the test's directory is UTF-8");
+        let addresses = ["--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0"];
+        let arguments = [&["serve", "--json", "--data", data, "--log-level", level][..], &addresses].concat();
+        Self::start_logging_to(Stdio::piped(), &arguments).expect("the server becomes ready")
+    }
+
+    fn start_logging_to(stderr: Stdio, arguments: &[&str]) -> Result<Self, serde_json::Error> {
         let mut command = as_nobody("/bin/sh");
         command.args(["-c", KEEPER, "claviger-keeper"]).arg(binary()).args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         let mut keeper = command.spawn().expect("a shell can be started");
-        let mut pipe = keeper.stdin.take();
+        let pipe = keeper.stdin.take();
         let mut stdout = BufReader::new(keeper.stdout.take().expect("standard output is piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("standard output can be read");
-        let ready = serde_json::from_str(&line).unwrap_or_else(|error| {
-            drop(pipe.take());
-            let mut complaint = String::new();
-            let _ = keeper.stderr.take().expect("standard error is piped").read_to_string(&mut complaint);
-            panic!("the server did not become ready ({error}): {line:?}\n{complaint}")
-        });
-        Self { keeper, pipe, stdout, ready }
+        let mut server = Self { keeper, pipe, stdout, ready: Value::Null };
+        // One that did not become ready is waited for as it is dropped, which leaves its log complete.
+        server.ready = serde_json::from_str(&line)?;
+        Ok(server)
     }
 
     /// The line that said it was ready.
