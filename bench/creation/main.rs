@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     println!("{CALLERS} callers, medians of {ROUNDS} rounds of {} ms each, keys a second\n", ROUND.as_millis());
     println!("{:<12} {:>12} {:>16} {:>8}", "database", "created", "batched insert", "ratio");
-    let folder = tempfile::tempdir_in(".")?;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     runtime.block_on(compare("SQLite", Database::Sqlite(folder.path().join("claviger.db"))))?;
     runtime.block_on(compare("PostgreSQL", Database::Postgres(Postgres::shared().create_database())))
 }

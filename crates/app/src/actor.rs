@@ -6,11 +6,11 @@ use claviger_domain::definition::{API_KEYS_READ, API_KEYS_WRITE, USAGE_READ};
 use claviger_domain::denial::Denial;
 use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId};
 use claviger_domain::key::{Key, Kind, State};
-use claviger_domain::organization::OrganizationStatus;
+use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::scope::Scope;
 use claviger_domain::time::Timestamp;
 use claviger_store::idempotency::Attempt;
-use claviger_store::{Connection, keys, organizations};
+use claviger_store::{Connection, Tx, keys, organizations};
 use serde_json::{Map, Value};
 
 use crate::AppError;
@@ -164,17 +164,45 @@ impl Actor {
         need: Need,
         now: Timestamp,
     ) -> Result<Acting, AppError> {
+        let Some(found) = self.find(connection, now).await? else { return Ok(Acting::Operator) };
+        let organization = organizations::find(connection, found.key.organization).await?;
+        found.act(organization.as_ref(), need)
+    }
+
+    /// The same inside a transaction that writes.
+    pub(crate) async fn look_up_to_write(&self, tx: &mut Tx, now: Timestamp) -> Result<Acting, AppError> {
+        let Some(found) = self.find(tx.without_new_keys(), now).await? else { return Ok(Acting::Operator) };
+        let organization = tx.find_organization(found.key.organization).await?;
+        found.act(organization.as_ref(), Need::WriteKeys)
+    }
+
+    /// The key that acts, alive. The operator is none.
+    async fn find(&self, connection: &mut Connection, now: Timestamp) -> Result<Option<FoundKey>, AppError> {
         let (id, by_old_secret) = match self.identity {
-            Identity::Operator | Identity::AdminToken(_) | Identity::System => return Ok(Acting::Operator),
+            Identity::Operator | Identity::AdminToken(_) | Identity::System => return Ok(None),
             Identity::Key(id) => (id, false),
             Identity::OldSecret(id) => (id, true),
         };
-        let key = find_alive(connection, id, now).await?;
+        let key = Box::new(find_alive(connection, id, now).await?);
         let parent = match key.parent_id {
             Some(parent_id) => Some(Box::new(find_alive(connection, parent_id, now).await?)),
             None => None,
         };
-        let organization = organizations::find(connection, key.organization).await?;
+        Ok(Some(FoundKey { key, parent, by_old_secret }))
+    }
+}
+
+/// A key that would act.
+struct FoundKey {
+    key: Box<Key>,
+    parent: Option<Box<Key>>,
+    by_old_secret: bool,
+}
+
+impl FoundKey {
+    /// Lets it act for its organization.
+    fn act(self, organization: Option<&Organization>, need: Need) -> Result<Acting, AppError> {
+        let Self { key, parent, by_old_secret } = self;
         if organization.is_none_or(|organization| organization.status != OrganizationStatus::Active) {
             return Err(AppError::Denied(Denial::SubscriptionInactive));
         }
@@ -182,7 +210,7 @@ impl Actor {
         if !key.scopes.contains(&scope) || parent.as_ref().is_some_and(|parent| !parent.scopes.contains(&scope)) {
             return Err(AppError::Denied(Denial::InsufficientScope));
         }
-        Ok(Acting::Key { key: Box::new(key), parent, by_old_secret })
+        Ok(Acting::Key { key, parent, by_old_secret })
     }
 }
 

@@ -72,7 +72,7 @@ impl App {
     pub(crate) async fn begin(&self, actor: &Actor) -> Result<Work, AppError> {
         let mut tx = self.writer.turn().await?;
         if let Some(attempt) = actor.attempt()
-            && let Some(kept) = idempotency::find(tx.connection().await?, attempt).await?
+            && let Some(kept) = idempotency::find(tx.without_new_keys(), attempt).await?
         {
             // The answer may be of a moment ago, and must be durable before it is given again.
             tx.finish().await?;

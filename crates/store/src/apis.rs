@@ -10,7 +10,7 @@ use crate::{Connection, StoreError, Tx};
 /// Writes an api, new or redefined.
 pub async fn put(tx: &mut Tx, api: &Api) -> Result<(), StoreError> {
     let revision = tx.revision().0;
-    tx.forget_what_was_read();
+    tx.forget_what_is_known();
     on_either!(
         tx.writing().await?,
         sqlx::query(

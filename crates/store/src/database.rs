@@ -1,6 +1,5 @@
 //! Reading, and the one way to write.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use claviger_domain::audit::AuditEvent;
@@ -12,6 +11,7 @@ use claviger_domain::organization::Organization;
 use claviger_domain::time::Timestamp;
 
 use crate::dialect::{Connection, Database, Pools, on_either};
+use crate::known::{Known, LastKnown};
 use crate::{apis, audit, feed, keys, organizations, rows};
 
 /// The database did not do what was asked of it.
@@ -69,12 +69,13 @@ pub enum OpenError {
 #[derive(Clone, Debug)]
 pub struct Store {
     pools: Pools,
+    last_known: LastKnown,
 }
 
 impl Store {
     /// Opens the database, making a file that is not there, and brings its tables up to date.
     pub async fn open(database: &Database) -> Result<Self, OpenError> {
-        Ok(Self { pools: Pools::open(database).await? })
+        Ok(Self { pools: Pools::open(database).await?, last_known: LastKnown::default() })
     }
 
     /// A view of the database as it is now, which does not move while it is held.
@@ -99,8 +100,8 @@ impl Store {
             kept_keys: 0,
             has_savepoint: false,
             is_sending: false,
-            apis: HashMap::new(),
-            organizations: HashMap::new(),
+            known: self.last_known.take(revision),
+            last_known: self.last_known.clone(),
         })
     }
 
@@ -146,7 +147,7 @@ impl Store {
 /// kept and changed something has a revision of its own.
 ///
 /// What many members do alike costs each of them nothing: new keys are sent to the database together, when somebody
-/// looks or at the end, and apis and organizations are read once. A member has a savepoint from its first own write.
+/// looks or at the end, and apis and organizations are [remembered](Known). A member has a savepoint from its first own write.
 #[derive(Debug)]
 pub struct Tx {
     connection: Connection,
@@ -165,8 +166,8 @@ pub struct Tx {
     /// Whether rows of members that were kept are on their way: whoever is cancelled then leaves nobody knowing whether
     /// they arrived, so they are taken back and sent again.
     is_sending: bool,
-    apis: HashMap<ApiName, Arc<Api>>,
-    organizations: HashMap<OrganizationId, Organization>,
+    known: Known,
+    last_known: LastKnown,
 }
 
 impl Tx {
@@ -197,6 +198,12 @@ impl Tx {
         Ok(&mut self.connection)
     }
 
+    /// For reads to which keys that are new in this transaction do not matter, as they do not to whom its caller is: nobody
+    /// has been told their secrets yet.
+    pub fn without_new_keys(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
     /// For writes of the open member, which can be undone from here on.
     pub(crate) async fn writing(&mut self) -> Result<&mut Connection, StoreError> {
         self.send_new_keys().await?;
@@ -204,32 +211,31 @@ impl Tx {
         Ok(&mut self.connection)
     }
 
-    /// The api of that name, read once a transaction.
+    /// The api of that name.
     pub async fn find_api(&mut self, name: &ApiName) -> Result<Option<Arc<Api>>, StoreError> {
-        if let Some(known) = self.apis.get(name) {
+        if let Some(known) = self.known.apis.get(name) {
             return Ok(Some(Arc::clone(known)));
         }
         let found = apis::find(&mut self.connection, name).await?.map(Arc::new);
         if let Some(api) = &found {
-            self.apis.insert(name.clone(), Arc::clone(api));
+            self.known.apis.insert(name.clone(), Arc::clone(api));
         }
         Ok(found)
     }
 
-    /// The organization of that id, read once a transaction.
+    /// The organization of that id.
     pub async fn find_organization(&mut self, id: OrganizationId) -> Result<Option<Organization>, StoreError> {
-        if let Some(known) = self.organizations.get(&id) {
+        if let Some(known) = self.known.organizations.get(&id) {
             return Ok(Some(known.clone()));
         }
         let found = organizations::find(&mut self.connection, id).await?;
-        self.organizations.extend(found.clone().map(|organization| (id, organization)));
+        self.known.organizations.extend(found.clone().map(|organization| (id, organization)));
         Ok(found)
     }
 
-    /// What was read once must be read anew.
-    pub(crate) fn forget_what_was_read(&mut self) {
-        self.apis.clear();
-        self.organizations.clear();
+    /// What is known must be read anew.
+    pub(crate) fn forget_what_is_known(&mut self) {
+        self.known = Known::default();
     }
 
     /// Takes rows of new keys, to be sent when somebody looks.
@@ -296,7 +302,7 @@ impl Tx {
         self.changes.clear();
         self.events.clear();
         self.new_keys.truncate(self.kept_keys);
-        self.forget_what_was_read();
+        self.forget_what_is_known();
         if self.has_savepoint {
             on_either!(&mut self.connection, sqlx::raw_sql("ROLLBACK TO SAVEPOINT member"), execute)?;
         } else if self.is_sending {
@@ -318,6 +324,7 @@ impl Tx {
             feed::insert_bodies(&mut self.connection, now, self.kept_bodies).await?;
         }
         self.connection.commit().await?;
+        self.last_known.put(self.revision, self.known);
         Ok(self.kept)
     }
 }

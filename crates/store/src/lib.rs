@@ -18,6 +18,7 @@ mod dialect;
 pub mod feed;
 pub mod idempotency;
 pub mod keys;
+mod known;
 pub mod organizations;
 mod row;
 mod rows;

@@ -34,7 +34,7 @@ impl TryFrom<Row> for Organization {
 /// Writes an organization, new or altered.
 pub async fn put(tx: &mut Tx, organization: &Organization) -> Result<(), StoreError> {
     let revision = tx.revision().0;
-    tx.forget_what_was_read();
+    tx.forget_what_is_known();
     on_either!(
         tx.writing().await?,
         sqlx::query(

@@ -15,7 +15,7 @@ use claviger_domain::time::Timestamp;
 use claviger_store::{Tx, keys};
 
 use super::{Issued, check, find_api, find_visible, must_not_be_final};
-use crate::actor::{Acting, Deed, Need, old_secret};
+use crate::actor::{Acting, Deed, old_secret};
 use crate::{Actor, App, AppError, KeyRow, Mutation};
 
 /// Whose key it will be. The operator names both; a key that acts makes keys of its own place.
@@ -71,7 +71,7 @@ impl App {
     ) -> Result<Mutation<Issued>, AppError> {
         let mut work = self.begin(actor).await?;
         let now = work.now;
-        let acting = actor.look_up(work.tx.connection().await?, Need::WriteKeys, now).await?;
+        let acting = actor.look_up_to_write(&mut work.tx, now).await?;
         let (organization, api) = find_place(&mut work.tx, &acting, place).await?;
         self.room.take(&mut work.tx, organization, api.definition.name(), now).await?;
         let format = choose_format(&api, &acting, &input)?;

@@ -98,7 +98,7 @@ async fn find_for_mutation(
     if_match: Option<Revision>,
     means: Means,
 ) -> Result<(Acting, KeyRow), AppError> {
-    let acting = actor.look_up(work.tx.connection().await?, Need::WriteKeys, work.now).await?;
+    let acting = actor.look_up_to_write(&mut work.tx, work.now).await?;
     let row = find_visible(work.tx.connection().await?, &acting, id).await?;
     acting.may_change(&row.key, means == Means::Revoke)?;
     if if_match.is_some_and(|revision| revision != row.revision) {

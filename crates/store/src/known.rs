@@ -1,0 +1,43 @@
+//! What every mutation needs and hardly any alters, kept from one transaction to the next.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use claviger_domain::change::Revision;
+use claviger_domain::definition::Api;
+use claviger_domain::id::OrganizationId;
+use claviger_domain::key::ApiName;
+use claviger_domain::organization::Organization;
+
+/// Organizations that are remembered; beyond it all are forgotten.
+const ORGANIZATIONS_MAX: usize = 10_000;
+
+/// Apis and organizations as they are inside a transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) apis: HashMap<ApiName, Arc<Api>>,
+    pub(crate) organizations: HashMap<OrganizationId, Organization>,
+}
+
+/// What the last transaction knew, with the revision that it made.
+///
+/// Whatever alters an api or an organization raises the revision, in whichever process it happens. So a transaction
+/// that begins at this very revision sees what the last one saw.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LastKnown(Arc<Mutex<Option<(Revision, Known)>>>);
+
+impl LastKnown {
+    /// What is known at this revision.
+    pub(crate) fn take(&self, revision: Revision) -> Known {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        last.filter(|(made, _)| *made == revision).map(|(_, known)| known).unwrap_or_default()
+    }
+
+    /// Remembers what a committed transaction knew at its end.
+    pub(crate) fn put(&self, revision: Revision, mut known: Known) {
+        if known.organizations.len() > ORGANIZATIONS_MAX {
+            known.organizations.clear();
+        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((revision, known));
+    }
+}
