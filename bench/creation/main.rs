@@ -32,7 +32,10 @@ const API: &str = include_str!("../../apis/tork.toml");
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     println!("{CALLERS} callers, medians of {ROUNDS} rounds of {} ms each, keys a second\n", ROUND.as_millis());
-    println!("{:<12} {:>12} {:>16} {:>8}", "database", "created", "batched insert", "ratio");
+    println!(
+        "{:<12} {:>10} {:>16} {:>8} {:>19}",
+        "database", "created", "batched insert", "ratio", "keys a transaction"
+    );
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     runtime.block_on(compare("SQLite", Database::Sqlite(folder.path().join("claviger.db"))))?;
     runtime.block_on(compare("PostgreSQL", Database::Postgres(Postgres::shared().create_database())))
@@ -50,7 +53,8 @@ async fn compare(name: &str, database: Database) -> Result<()> {
         inserted.push(floor.insert_for(&mut next, ROUND).await?);
     }
     let (created, inserted) = (median(created), median(inserted));
-    println!("{name:<12} {created:>12.0} {inserted:>16.0} {:>7.2}x", created / inserted);
+    let shared = floor.keys_per_transaction().await?;
+    println!("{name:<12} {created:>10.0} {inserted:>16.0} {:>7.2}x {shared:>19.1}", created / inserted);
     deployment.app.close().await;
     Ok(())
 }
@@ -188,7 +192,8 @@ impl Floor {
             Database::Sqlite(path) => {
                 let options = sqlx::sqlite::SqliteConnectOptions::new()
                     .filename(path)
-                    .synchronous(sqlx::sqlite::SqliteSynchronous::Full);
+                    .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
+                    .pragma("cache_size", "-32768");
                 let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
                 // The same tables and indexes under other names.
                 let texts: Vec<String> = sqlx::query_scalar(
@@ -209,11 +214,24 @@ impl Floor {
                     let copy = format!("CREATE TABLE {table}_floor (LIKE {table} INCLUDING ALL)");
                     sqlx::raw_sql(sqlx::AssertSqlSafe(copy)).execute(&pool).await?;
                 }
+                // Which a copy leaves out, and SQLite's has.
+                let references = "ALTER TABLE keys_floor ADD FOREIGN KEY (organization) REFERENCES organizations (id),
+                    ADD FOREIGN KEY (api) REFERENCES apis (name)";
+                sqlx::raw_sql(references).execute(&pool).await?;
                 let sample = sqlx::query_as(SAMPLE).fetch_one(&pool).await?;
                 (Pool::Postgres(pool), sample)
             }
         };
         Ok(Self { pool, sample })
+    }
+
+    /// How many of the callers' keys became durable at once.
+    async fn keys_per_transaction(&self) -> Result<f64> {
+        let text = "SELECT CAST(COUNT(*) AS DOUBLE PRECISION) / COUNT(DISTINCT at) FROM changes";
+        Ok(match &self.pool {
+            Pool::Sqlite(pool) => sqlx::query_scalar(text).fetch_one(pool).await?,
+            Pool::Postgres(pool) => sqlx::query_scalar(text).fetch_one(pool).await?,
+        })
     }
 
     /// Keys a second.

@@ -40,12 +40,12 @@ pub struct AuditFilter {
     pub until: Option<Timestamp>,
 }
 
-/// Appends events in order, numbering and chaining them.
-pub(crate) async fn append(connection: &mut Connection, events: Vec<AuditEvent>) -> Result<(), StoreError> {
-    if events.is_empty() {
-        return Ok(());
-    }
-    let mut head = find_head(connection).await?;
+/// Appends events in order to the log that ends there, numbering and chaining them. Returns the new end.
+pub(crate) async fn append(
+    connection: &mut Connection,
+    mut head: Head,
+    events: Vec<AuditEvent>,
+) -> Result<Head, StoreError> {
     let mut values = Vec::with_capacity(events.len());
     for mut event in events {
         event.number = head.number + 1;
@@ -64,7 +64,7 @@ pub(crate) async fn append(connection: &mut Connection, events: Vec<AuditEvent>)
     }
     let columns = "INSERT INTO audit (number, at, actor, action, target, organization, body, hash)";
     rows::insert(connection, columns, "", values).await?;
-    Ok(())
+    Ok(head)
 }
 
 /// The end of the chain.

@@ -318,9 +318,14 @@ impl Tx {
     /// Nothing is kept, unless the database did it and could not say so.
     pub async fn commit(mut self, now: Timestamp) -> Result<Vec<feed::Transaction>, StoreError> {
         self.keep()?;
-        self.send_new_keys().await?;
+        // Nothing comes after them, so that there is nothing to come back to.
+        keys::insert(&mut self.connection, std::mem::take(&mut self.new_keys)).await?;
         if !self.kept.is_empty() {
-            audit::append(&mut self.connection, self.kept_events).await?;
+            let head = match self.known.audit {
+                Some(head) => head,
+                None => audit::find_head(&mut self.connection).await?,
+            };
+            self.known.audit = Some(audit::append(&mut self.connection, head, self.kept_events).await?);
             feed::insert_bodies(&mut self.connection, now, self.kept_bodies).await?;
         }
         self.connection.commit().await?;

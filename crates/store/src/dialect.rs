@@ -20,6 +20,8 @@ static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 const CONNECTIONS_MAX: u32 = 8;
 /// How long an operation waits for a connection before it says that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Memory for pages of the database, in KiB as SQLite has it: a connection.
+const SQLITE_CACHE: &str = "-32768";
 /// The advisory lock that one Claviger holds on its PostgreSQL database.
 const POSTGRES_LOCK: i64 = 0x636c_6176_6967_6572;
 
@@ -187,6 +189,9 @@ async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
         // An answered mutation survives a power cut.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(ACQUIRE_TIMEOUT)
+        .pragma("cache_size", SQLITE_CACHE)
+        // What a savepoint may have to put back is kept in memory.
+        .pragma("temp_store", "memory")
         // Their texts are up to 100 KB long: a slow disk would fill the log with them.
         .disable_statement_logging();
     let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;

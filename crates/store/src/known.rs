@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use claviger_domain::audit::Head;
 use claviger_domain::change::Revision;
 use claviger_domain::definition::Api;
 use claviger_domain::id::OrganizationId;
@@ -12,16 +13,17 @@ use claviger_domain::organization::Organization;
 /// Organizations that are remembered; beyond it all are forgotten.
 const ORGANIZATIONS_MAX: usize = 10_000;
 
-/// Apis and organizations as they are inside a transaction.
+/// Apis, organizations and the end of the audit log as they are inside a transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) apis: HashMap<ApiName, Arc<Api>>,
     pub(crate) organizations: HashMap<OrganizationId, Organization>,
+    pub(crate) audit: Option<Head>,
 }
 
 /// What the last transaction knew, with the revision that it made.
 ///
-/// Whatever alters an api or an organization raises the revision, in whichever process it happens. So a transaction
+/// Whatever alters an api or an organization, or is told in the audit log, raises the revision, in whichever process it happens. So a transaction
 /// that begins at this very revision sees what the last one saw.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LastKnown(Arc<Mutex<Option<(Revision, Known)>>>);

@@ -6,8 +6,8 @@ use sqlx::{AssertSqlSafe, FromRow, Postgres, Sqlite};
 
 use crate::{Connection, StoreError};
 
-/// Most rows of one statement: both databases bound the parameters of one, and the text of each length is kept prepared.
-const ROWS_PER_STATEMENT_MAX: usize = 512;
+/// Most rows of one statement for SQLite, which bounds its parameters.
+const SQLITE_ROWS_MAX: usize = 512;
 
 /// One value of a row.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ macro_rules! bind_all {
 }
 
 /// Inserts rows. `head` is the statement up to the rows, `INSERT INTO t (a, b)`, `tail` what follows them; each row has
-/// as many values as `head` has columns. Returns how many were inserted.
+/// as many values as `head` has columns, and a column has values of one sort. Returns how many were inserted.
 pub(crate) async fn insert(
     connection: &mut Connection,
     head: &'static str,
@@ -62,28 +62,92 @@ pub(crate) async fn insert(
     rows: Vec<Vec<Value>>,
 ) -> Result<u64, StoreError> {
     let width = rows.first().map_or(0, Vec::len);
-    let mut left = rows.len();
-    let mut values = rows.into_iter();
-    let mut inserted = 0;
-    while left > 0 {
-        // Powers of two: few texts, so that each is prepared once.
-        let count = (1 << left.ilog2()).min(ROWS_PER_STATEMENT_MAX);
-        left -= count;
-        let text = statement(head, tail, width, count);
-        let chunk = values.by_ref().take(count).flatten();
-        inserted += match connection {
-            Connection::Sqlite(tx) => {
+    match connection {
+        Connection::Sqlite(tx) => {
+            let mut left = rows.len();
+            let mut values = rows.into_iter();
+            let mut inserted = 0;
+            while left > 0 {
+                // Powers of two: few texts, so that each is prepared once.
+                let count = (1 << left.ilog2()).min(SQLITE_ROWS_MAX);
+                left -= count;
+                // Without numbers: SQLite looks for the name of a parameter that has one among all that have.
+                let row = format!("({})", vec!["?"; width].join(", "));
+                let text = format!("{head} VALUES {} {tail}", vec![row; count].join(", "));
                 let query = sqlx::query::<Sqlite>(AssertSqlSafe(text));
-                bind_all!(query, chunk).execute(&mut **tx).await?.rows_affected()
+                let chunk = values.by_ref().take(count).flatten();
+                inserted += bind_all!(query, chunk).execute(&mut **tx).await?.rows_affected();
             }
-            Connection::Postgres(tx) => {
-                let query = sqlx::query::<Postgres>(AssertSqlSafe(text));
-                bind_all!(query, chunk).execute(&mut **tx).await?.rows_affected()
+            Ok(inserted)
+        }
+        Connection::Postgres(_) if rows.is_empty() => Ok(0),
+        Connection::Postgres(tx) => {
+            // One list a column: the text is the same for any number of rows.
+            let mut columns: Vec<Column> = rows[0].iter().map(Column::like).collect();
+            for row in rows {
+                for (column, value) in columns.iter_mut().zip(row) {
+                    column.push(value)?;
+                }
             }
-        };
+            let lists =
+                columns.iter().enumerate().map(|(index, column)| format!("${}::{}[]", index + 1, column.name()));
+            let text = format!("{head} SELECT * FROM UNNEST({}) {tail}", lists.collect::<Vec<_>>().join(", "));
+            let query = sqlx::query::<Postgres>(AssertSqlSafe(text));
+            Ok(columns.into_iter().fold(query, Column::bind).execute(&mut **tx).await?.rows_affected())
+        }
     }
-    Ok(inserted)
 }
+
+/// The values of a column, for PostgreSQL.
+enum Column {
+    Int(Vec<Option<i64>>),
+    Text(Vec<Option<String>>),
+    Bytes(Vec<Option<Vec<u8>>>),
+    Bool(Vec<bool>),
+}
+
+impl Column {
+    /// An empty column of such values.
+    fn like(value: &Value) -> Self {
+        match value {
+            Value::Int(_) => Self::Int(Vec::new()),
+            Value::Text(_) => Self::Text(Vec::new()),
+            Value::Bytes(_) => Self::Bytes(Vec::new()),
+            Value::Bool(_) => Self::Bool(Vec::new()),
+        }
+    }
+
+    fn push(&mut self, value: Value) -> Result<(), sqlx::Error> {
+        match (self, value) {
+            (Self::Int(values), Value::Int(value)) => values.push(value),
+            (Self::Text(values), Value::Text(value)) => values.push(value),
+            (Self::Bytes(values), Value::Bytes(value)) => values.push(value),
+            (Self::Bool(values), Value::Bool(value)) => values.push(value),
+            _ => return Err(sqlx::Error::Encode("a column has values of two sorts".into())),
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Int(_) => "BIGINT",
+            Self::Text(_) => "TEXT",
+            Self::Bytes(_) => "BYTEA",
+            Self::Bool(_) => "BOOLEAN",
+        }
+    }
+
+    fn bind(query: PostgresQuery<'_>, column: Self) -> PostgresQuery<'_> {
+        match column {
+            Self::Int(values) => query.bind(values),
+            Self::Text(values) => query.bind(values),
+            Self::Bytes(values) => query.bind(values),
+            Self::Bool(values) => query.bind(values),
+        }
+    }
+}
+
+type PostgresQuery<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
 /// The rows of several queries whose last column is one of some values. Each of `heads` is a statement up to the
 /// values, `SELECT a FROM t WHERE b`; all have the same columns.
@@ -96,10 +160,11 @@ where
     R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
 {
     let mut found = Vec::new();
-    for chunk in values.chunks(ROWS_PER_STATEMENT_MAX) {
+    for chunk in values.chunks(SQLITE_ROWS_MAX) {
         // Powers of two here too: the last value stands as often as it takes.
         let count = chunk.len().next_power_of_two();
-        let text = selection(heads, count);
+        let marks = (1..=count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
+        let text = heads.iter().map(|head| format!("{head} IN ({marks})")).collect::<Vec<_>>().join(" UNION ALL ");
         let padding = chunk.last().into_iter().cycle().take(count - chunk.len());
         let chunk = chunk.iter().chain(padding).cloned();
         match connection {
@@ -114,39 +179,4 @@ where
         }
     }
     Ok(found)
-}
-
-fn statement(head: &str, tail: &str, width: usize, rows: usize) -> String {
-    let mut text = String::with_capacity(head.len() + tail.len() + rows * width * 6);
-    text.push_str(head);
-    text.push_str(" VALUES ");
-    for row in 0..rows {
-        for column in 0..width {
-            text.push_str(match (row, column) {
-                (0, 0) => "($",
-                (_, 0) => "), ($",
-                _ => ", $",
-            });
-            text.push_str(&(row * width + column + 1).to_string());
-        }
-    }
-    text.push_str(") ");
-    text.push_str(tail);
-    text
-}
-
-fn selection(heads: &[&str], count: usize) -> String {
-    let list = (1..=count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
-    heads.iter().map(|head| format!("{head} IN ({list})")).collect::<Vec<_>>().join(" UNION ALL ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_numbered_row_by_row() {
-        let text = statement("INSERT INTO t (a, b)", "ON CONFLICT DO NOTHING", 2, 2);
-        assert_eq!(text, "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4) ON CONFLICT DO NOTHING");
-    }
 }
