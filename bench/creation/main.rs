@@ -193,7 +193,8 @@ impl Floor {
                 let options = sqlx::sqlite::SqliteConnectOptions::new()
                     .filename(path)
                     .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
-                    .pragma("cache_size", "-32768");
+                    .pragma("cache_size", "-65536")
+                    .pragma("wal_autocheckpoint", "4096");
                 let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
                 // The same tables and indexes under other names.
                 let texts: Vec<String> = sqlx::query_scalar(

@@ -20,8 +20,11 @@ static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 const CONNECTIONS_MAX: u32 = 8;
 /// How long an operation waits for a connection before it says that the database is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Memory for pages of the database, in KiB as SQLite has it: a connection.
-const SQLITE_CACHE: &str = "-32768";
+/// Memory for the pages that the writer knows, in KiB as SQLite has it: an index of random digests is touched everywhere.
+const SQLITE_WRITER_CACHE: &str = "-65536";
+/// Pages of 4 KiB that the journal may have before they are written back into the database. A page that was written a
+/// hundred times meanwhile is written back once.
+const SQLITE_JOURNAL_PAGES: &str = "4096";
 /// The advisory lock that one Claviger holds on its PostgreSQL database.
 const POSTGRES_LOCK: i64 = 0x636c_6176_6967_6572;
 
@@ -189,12 +192,15 @@ async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
         // An answered mutation survives a power cut.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(ACQUIRE_TIMEOUT)
-        .pragma("cache_size", SQLITE_CACHE)
         // What a savepoint may have to put back is kept in memory.
         .pragma("temp_store", "memory")
         // Their texts are up to 100 KB long: a slow disk would fill the log with them.
         .disable_statement_logging();
-    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+    let writing = options
+        .clone()
+        .pragma("cache_size", SQLITE_WRITER_CACHE)
+        .pragma("wal_autocheckpoint", SQLITE_JOURNAL_PAGES);
+    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(writing).await?;
     SQLITE_MIGRATIONS.run(&writer).await?;
     let readers = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
     let readers = readers.connect_with(options.read_only(true)).await?;
