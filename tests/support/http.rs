@@ -75,22 +75,30 @@ impl Request {
         self
     }
 
+    /// Method and target, to tell which request it was.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+
+    pub(crate) fn has_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name))
+    }
+
     fn to_bytes(&self, authority: &str) -> Vec<u8> {
         let mut bytes = format!("{} {} HTTP/1.1\r\n", self.method, self.target).into_bytes();
-        let has = |name: &str| self.headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name));
         let mut line = |name: &str, value: &[u8]| {
             bytes.extend_from_slice(name.as_bytes());
             bytes.extend_from_slice(b": ");
             bytes.extend_from_slice(value);
             bytes.extend_from_slice(b"\r\n");
         };
-        if !has("host") {
+        if !self.has_header("host") {
             line("Host", authority.as_bytes());
         }
         for (name, value) in &self.headers {
             line(name, value);
         }
-        if !self.body.is_empty() && !has("content-length") && !has("transfer-encoding") {
+        if !self.body.is_empty() && !self.has_header("content-length") && !self.has_header("transfer-encoding") {
             line("Content-Length", self.body.len().to_string().as_bytes());
         }
         line("Connection", b"close");
@@ -101,7 +109,7 @@ impl Request {
 
     /// Sends the request and checks that the answer is sound.
     pub(crate) fn send(&self, address: SocketAddr) -> Response {
-        self.try_send(address).unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target))
+        self.try_send(address).unwrap_or_else(|error| panic!("{}: {error}", self.line()))
     }
 
     /// Like [`send`](Self::send), where the server may also hang up.
@@ -117,7 +125,7 @@ impl Request {
     pub(crate) fn send_to_socket(&self, path: &Path) -> Response {
         let stream = UnixStream::connect(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        self.exchange(stream, "localhost").unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target))
+        self.exchange(stream, "localhost").unwrap_or_else(|error| panic!("{}: {error}", self.line()))
     }
 
     fn exchange(&self, mut stream: impl Read + Write, authority: &str) -> io::Result<Response> {
@@ -130,7 +138,7 @@ impl Request {
             read?;
         }
         let response = Response::parse(&bytes, self.method == "HEAD")?;
-        response.must_be_sound(&format!("{} {}", self.method, self.target));
+        response.must_be_sound(&self.line());
         Ok(response)
     }
 }
@@ -213,6 +221,11 @@ impl Response {
         let value = values.next();
         assert!(values.next().is_none(), "{name} stands twice: {self:?}");
         value
+    }
+
+    /// All headers, names in lower case.
+    pub(crate) fn headers(&self) -> &[(String, String)] {
+        &self.headers
     }
 
     /// Leaves a header out of account.

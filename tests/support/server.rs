@@ -1,7 +1,7 @@
 //! The real binary, one process a test.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -30,12 +30,6 @@ pub(crate) struct Server {
 
 /// The directory of one deployment, over all servers that ever ran on it.
 pub(crate) struct Place(TempDir);
-
-/// What a server left: its log, and its files as they were before and after its end.
-pub(crate) struct Remains {
-    pub(crate) log: String,
-    pub(crate) files: Vec<(PathBuf, Vec<u8>)>,
-}
 
 impl Place {
     pub(crate) fn new() -> Self {
@@ -100,14 +94,6 @@ impl Server {
         std::mem::replace(&mut self.place, Place::new())
     }
 
-    /// Ends the server, and reads everything that it left.
-    pub(crate) fn stop_and_read(self) -> Remains {
-        let mut files = self.files();
-        let place = self.stop();
-        collect_files(&place.data(), &mut files);
-        Remains { log: fs::read_to_string(place.log()).unwrap(), files }
-    }
-
     /// Ends the server as a crash would.
     pub(crate) fn kill(mut self) -> Place {
         self.end(None);
@@ -149,16 +135,18 @@ impl Server {
     }
 }
 
-fn collect_files(directory: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
+/// Reads every file below a directory. Another process may take one away before it is read.
+pub(crate) fn collect_files(directory: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
     for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let sort = entry.file_type().unwrap();
         if sort.is_dir() {
             collect_files(&entry.path(), files);
         } else if sort.is_file() {
-            let mut bytes = Vec::new();
-            File::open(entry.path()).unwrap().read_to_end(&mut bytes).unwrap();
-            files.push((entry.path(), bytes));
+            match fs::read(entry.path()) {
+                Ok(bytes) => files.push((entry.path(), bytes)),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound, "{}", entry.path().display()),
+            }
         }
     }
 }

@@ -9,12 +9,14 @@ pub(crate) mod values;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use claviger_app::Database;
 use claviger_domain::address::{ForwardingHeader, IpRule};
 use claviger_domain::id::{AdminTokenId, OrganizationId, VerifierId};
 use claviger_domain::key::{ApiName, Name};
+use claviger_domain::mask::masked;
 
 use crate::config::{self, LogFormat, LogLevel, Settings};
 
@@ -32,6 +34,21 @@ use crate::config::{self, LogFormat, LogLevel, Settings};
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The same mistake, told without what may be a secret: what is printed may be kept, by a build server for one.
+pub(crate) fn without_secrets(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(typed)) = error.get(kind)
+            && let shown = masked(typed)
+            && shown != *typed
+        {
+            error.insert(kind, ContextValue::String(shown));
+            // How to type it so that it fits would repeat it.
+            error.remove(ContextKind::Suggested);
+        }
+    }
+    error
 }
 
 /// The commands, in the order in which a newcomer meets them.
@@ -493,6 +510,17 @@ mod tests {
         let error = Cli::try_parse_from(["claviger"]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
         assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_repeated() {
+        let told = |line: &str| without_secrets(typed(line).err().unwrap()).to_string();
+        for place in ["", "--", "keys ", "keys show ", "keys show --", "keys list --limit ", "serve --listen="] {
+            let error = told(&format!("{place}sk_live_0123456789abcdefghijABCDEFGHIJ"));
+            assert!(error.contains('…') && !error.contains("0123456789"), "{error}");
+        }
+        let error = told("keys lst");
+        assert!(error.contains("'lst'") && error.contains("'list'"), "{error}");
     }
 
     #[test]

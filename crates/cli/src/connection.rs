@@ -5,6 +5,7 @@ use std::path::Path;
 
 use claviger_client::{Answer, Body, ClientError, Management, Place};
 use claviger_domain::key::ApiName;
+use claviger_domain::mask::masked;
 use http::Method;
 use serde_json::Value;
 
@@ -36,7 +37,10 @@ impl Connection {
     /// Chooses the server: the one that was named, else the one on the data directory's socket.
     pub(crate) fn new(args: &ClientArgs) -> Result<Self, Failure> {
         let place = match &args.server {
-            Some(server) => server.parse().map_err(|error| Failure::usage(format!("--server {server}: {error}")))?,
+            Some(server) => server.parse().map_err(|error| {
+                // It may be the token that should have followed.
+                Failure::usage(format!("--server {}: {error}", masked(server)))
+            })?,
             None => Place::Socket(DataDir::new(&args.data).socket()),
         };
         let management = Management::new(place.clone());

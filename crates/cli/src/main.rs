@@ -29,7 +29,8 @@ use crate::args::{Cli, Command};
 use crate::failure::{Context as _, Failure};
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let cli = Cli::try_parse().unwrap_or_else(|error| args::without_secrets(error).exit());
+    match run(cli.command) {
         Ok(code) => code,
         Err(failure) => {
             output::note(&failure.to_string());

@@ -21,6 +21,7 @@ pub mod format;
 pub mod id;
 pub mod key;
 pub mod limits;
+pub mod mask;
 pub mod organization;
 pub mod path;
 pub mod peer;

@@ -23,7 +23,7 @@ use claviger_domain::change::Revision;
 use claviger_domain::limits;
 use claviger_domain::peer::Peer;
 use claviger_domain::random::Entropy;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
 use http::{HeaderName, HeaderValue, Method};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -119,7 +119,9 @@ async fn keyed(request: Request) -> Result<(Request, Option<Keyed>), Failure> {
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let content_type = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let mut fingerprint = Sha256::new();
-    for part in [target.as_bytes(), content_type, &body] {
+    // A request is another one when it is to be carried out under another precondition.
+    let if_match = parts.headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes);
+    for part in [target.as_bytes(), content_type, &body].into_iter().chain(if_match) {
         fingerprint.update((part.len() as u64).to_be_bytes());
         fingerprint.update(part);
     }

@@ -232,7 +232,8 @@ macro_rules! list_keys {
     };
 }
 
-/// Whose key a digest belongs to, as its secret or as the one that it had before.
+/// Whose key a digest belongs to: as its secret, as the one that it had before, or as one that is
+/// [retired](crate::retired_digests).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DigestOwner {
     /// The digest.
@@ -243,7 +244,7 @@ pub struct DigestOwner {
     pub api: ApiName,
 }
 
-/// Those of these digests that belong to a key, dead or alive.
+/// Those of these digests that belong or belonged to a key, dead or alive.
 pub async fn list_digest_owners(
     connection: &mut Connection,
     digests: &[SecretDigest],
@@ -254,6 +255,8 @@ pub async fn list_digest_owners(
         &[
             "SELECT digest, organization, api FROM keys WHERE digest",
             "SELECT old_digest, organization, api FROM keys WHERE old_digest",
+            "SELECT retired_digests.digest, organization, api
+             FROM retired_digests JOIN keys ON keys.id = key_id WHERE retired_digests.digest",
         ],
         bytes,
     )

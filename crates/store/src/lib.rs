@@ -20,6 +20,7 @@ pub mod idempotency;
 pub mod keys;
 mod known;
 pub mod organizations;
+pub mod retired_digests;
 mod row;
 mod rows;
 pub mod snapshot;

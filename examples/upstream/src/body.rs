@@ -114,9 +114,14 @@ pub(crate) fn strings(field: &str, value: Value) -> Result<Vec<String>, Failure>
     values.into_iter().enumerate().map(|(index, value)| string(&format!("{field}[{index}]"), value)).collect()
 }
 
-/// A name out of a request, cut so that an error stays readable.
+/// A name out of a request, cut so that an error stays readable. One with a long run of letters and digits is no name but
+/// may be a credential in the wrong place, and is not repeated.
 pub(crate) fn shorten(name: &str) -> String {
     const CHARACTERS_MAX: usize = 40;
+    const RUN_MIN: usize = 20;
+    if name.split(|character: char| !character.is_ascii_alphanumeric()).any(|run| run.len() >= RUN_MIN) {
+        return "…".to_owned();
+    }
     match name.char_indices().nth(CHARACTERS_MAX) {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name.to_owned(),
@@ -177,6 +182,8 @@ mod tests {
     #[test]
     fn names_are_cut_between_characters() {
         assert_eq!(shorten("short"), "short");
+        assert_eq!(shorten("sk_live_0123456789abcdefghi"), "sk_live_0123456789abcdefghi");
+        assert_eq!(shorten("sk_live_0123456789abcdefghij"), "…");
         assert_eq!(shorten(&"é".repeat(40)), "é".repeat(40));
         assert_eq!(shorten(&"é".repeat(41)), format!("{}…", "é".repeat(40)));
     }

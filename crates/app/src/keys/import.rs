@@ -93,7 +93,8 @@ pub struct ImportPlace {
 
 impl App {
     /// Takes in keys that were issued elsewhere, in one transaction with one revision and one audit event. What is there
-    /// already is passed over, whatever became of it since, so that an import can be repeated.
+    /// already is passed over, whatever became of it since, so that an import can be repeated. That a key was given
+    /// another secret since is one of those things: the one that it had is not taken for a new key.
     ///
     /// A line that is refused keeps no other from being taken in, unless `strict` is asked for.
     pub async fn import_keys(&self, actor: &Actor, import: ImportKeys) -> Result<Mutation<ImportedKeys>, AppError> {
@@ -193,7 +194,7 @@ async fn sort(tx: &mut Tx, lines: Vec<(usize, ImportKey)>, now: Timestamp) -> Re
         match owners.get(&digest) {
             Some(owner) if owner.organization == line.organization && owner.api == line.api => sorted.existing += 1,
             Some(_) => {
-                let message = "belongs to a key of another organization or API";
+                let message = "belongs, or belonged, to a key of another organization or API";
                 sorted.refused.push((number, AppError::invalid("digest", message)));
             }
             None => match places.key(line, now) {

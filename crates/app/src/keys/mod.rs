@@ -16,9 +16,9 @@ use claviger_domain::definition::Api;
 use claviger_domain::denial::Denial;
 use claviger_domain::id::KeyId;
 use claviger_domain::key::{ApiName, Key, State};
-use claviger_domain::secret::IssuedSecret;
+use claviger_domain::secret::{IssuedSecret, SecretDigest};
 use claviger_domain::time::Timestamp;
-use claviger_store::{Connection, Page, PageRequest, Tx, keys};
+use claviger_store::{Connection, Page, PageRequest, Tx, keys, retired_digests};
 
 pub use bulk::BulkRevoked;
 pub use create::{CreateKey, KeyPlace, Lifetime};
@@ -129,10 +129,18 @@ async fn find_parent(connection: &mut Connection, key: &Key) -> Result<Option<Ke
     Ok(Some(parent.key))
 }
 
-/// Writes an altered key and tells of it.
+/// Writes an altered key and tells of it. What it no longer answers to stays known, or an import would take it for new.
 async fn put_key(work: &mut Work, action: Action, before: &Key, key: &Key) -> Result<(), AppError> {
     keys::update(&mut work.tx, key).await?;
+    let lost: Vec<SecretDigest> = digests(before).filter(|had| digests(key).all(|has| has != *had)).collect();
+    if !lost.is_empty() {
+        retired_digests::create_all(&mut work.tx, key.id, &lost, work.now).await?;
+    }
     let deed = Deed::new(action, key.id, Some(before), Some(key)).of(key.organization);
     work.tell(Change::Key(Box::new(key.clone())), deed);
     Ok(())
+}
+
+fn digests(key: &Key) -> impl Iterator<Item = SecretDigest> {
+    [key.digest].into_iter().chain(key.old_secret.map(|old| old.digest))
 }

@@ -14,6 +14,7 @@ use claviger_engine::EngineOptions;
 use tokio::task::JoinSet;
 
 use crate::suite::audit::head;
+use crate::suite::import::{digest, keys, line};
 use crate::suite::support::{Deployment, Held, commit, plain, start_time};
 
 /// A clock that no two readings of agree: what was committed together bears the same instant, and nothing else does.
@@ -156,4 +157,36 @@ async fn a_mutation_that_fails_among_others_takes_nobody_with_it() {
     assert_eq!(deployment.evaluate(&one.secret), Err(Denial::Revoked));
     assert_eq!(deployment.evaluate(&two.secret), Ok(()));
     assert_eq!(head(app).await.number, 4 + 2 + 5);
+}
+
+/// A digest that is taken would cost everybody in the transaction their mutation, so nobody gets as far.
+#[tokio::test]
+async fn imports_that_share_a_transaction_see_each_other() {
+    let mut deployment = Deployment::start().await;
+    reopen(&mut deployment, Arc::new(Ticking(AtomicI64::new(0))), Arc::new(PredictableEntropy::new(3))).await;
+    let past = deployment.app.engine().revision();
+    let operator = Actor::operator();
+    let import = |numbers: std::ops::Range<usize>| {
+        let lines = numbers.map(|number| line(deployment.organization, digest(number))).collect();
+        commit(deployment.app.import_keys(&operator, keys(lines)))
+    };
+    let create = || commit(deployment.app.create_key(&operator, deployment.place("tork"), plain("between")));
+    let (first, one, second, two, third) = tokio::join!(import(0..3), create(), import(1..5), create(), import(0..5));
+    let counts = [first, second, third].map(|done| done.unwrap().value).map(|done| (done.imported, done.existing));
+    assert_eq!(counts, [(3, 0), (2, 2), (0, 5)]);
+    for made in [one, two] {
+        assert_eq!(deployment.evaluate(&Held::from(made.unwrap()).secret), Ok(()));
+    }
+    // Four of them changed something, all in one transaction: the second to get a turn found the others waiting.
+    assert_eq!(commits(&deployment.database, past.0).await, (4, 1));
+    // Nor does a secret come back that a key loses in the same transaction.
+    let page = PageRequest { after: None, limit: 10 };
+    let rows = deployment.app.list_keys(&operator, KeyFilter::default(), page).await.unwrap().rows;
+    let id = rows.iter().find(|row| row.key.digest == digest(0)).unwrap().key.id;
+    let (before, rotated, after) =
+        tokio::join!(import(0..1), commit(deployment.app.rotate_key(&operator, id, 0, None)), import(0..1));
+    rotated.unwrap();
+    for done in [before, after] {
+        assert_eq!(done.unwrap().value.existing, 1);
+    }
 }

@@ -10,8 +10,9 @@ use claviger_domain::random::PredictableEntropy;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::secret::SecretDigest;
 use claviger_store::audit::{self, AuditFilter};
+use claviger_store::keys::Selection;
 
-use crate::suite::support::{Deployment, commit, plain, restrictions, scopes, start_time};
+use crate::suite::support::{Deployment, Held, commit, plain, restrictions, scopes, start_time};
 
 /// A secret of tork's that was issued elsewhere.
 fn secret(prefix: &str, seed: u64) -> String {
@@ -21,7 +22,7 @@ fn secret(prefix: &str, seed: u64) -> String {
     format.issue(&PredictableEntropy::new(seed)).into_clear().to_string()
 }
 
-fn line(organization: OrganizationId, digest: SecretDigest) -> ImportKey {
+pub(crate) fn line(organization: OrganizationId, digest: SecretDigest) -> ImportKey {
     ImportKey {
         digest,
         organization,
@@ -39,11 +40,11 @@ fn line(organization: OrganizationId, digest: SecretDigest) -> ImportKey {
     }
 }
 
-fn digest(number: usize) -> SecretDigest {
+pub(crate) fn digest(number: usize) -> SecretDigest {
     SecretDigest::of(&format!("secret {number}"))
 }
 
-fn keys(lines: Vec<ImportKey>) -> ImportKeys {
+pub(crate) fn keys(lines: Vec<ImportKey>) -> ImportKeys {
     let lines = (1..).zip(lines).collect();
     ImportKeys { lines, has_refused_lines: false, dry_run: false, strict: false }
 }
@@ -127,6 +128,45 @@ async fn doing_it_again_changes_nothing_whatever_became_of_the_keys() {
     assert!(deployment.evaluate(&rotated).is_err());
     let count = deployment.app.list_keys(&Actor::operator(), KeyFilter::default(), page).await.unwrap().rows.len();
     assert_eq!(count, 3);
+}
+
+#[tokio::test]
+async fn a_secret_that_a_key_has_lost_is_never_a_key_again() {
+    let mut deployment = Deployment::start().await;
+    let operator = Actor::operator();
+    let other = commit(deployment.app.create_organization(&operator, "Other".parse().unwrap())).await.unwrap();
+    let secrets: [String; 4] = std::array::from_fn(|seed| secret("tork_live_", seed as u64));
+    let lines = |organization| secrets.iter().map(|secret| line(organization, SecretDigest::of(secret))).collect();
+    import(&deployment, keys(lines(deployment.organization))).await;
+    let page = PageRequest { after: None, limit: 10 };
+    let rows = deployment.app.list_keys(&operator, KeyFilter::default(), page).await.unwrap().rows;
+    let id = |secret: &str| rows.iter().find(|row| row.key.digest == SecretDigest::of(secret)).unwrap().key.id;
+    let rotate = |secret, overlap| commit(deployment.app.rotate_key(&operator, id(secret), overlap, None));
+    let [at_once, by_the_next, by_revocation, by_bulk_revocation] = &secrets;
+    rotate(at_once, 0).await.unwrap();
+    rotate(by_the_next, 60).await.unwrap();
+    let next = Held::from(rotate(by_the_next, 60).await.unwrap());
+    rotate(by_revocation, 60).await.unwrap();
+    commit(deployment.app.revoke_key(&operator, id(by_revocation), None, None)).await.unwrap();
+    rotate(by_bulk_revocation, 60).await.unwrap();
+    let all = Selection { organization: Some(deployment.organization), ..Selection::default() };
+    commit(deployment.app.revoke_keys(&operator, all, None, false)).await.unwrap();
+    deployment.restart().await;
+    deployment.app.forget().await.unwrap();
+    let before = deployment.app.engine().revision();
+    assert_eq!(outcome(&import(&deployment, keys(lines(deployment.organization))).await.value), (0, 4, vec![]));
+    let elsewhere = import(&deployment, keys(lines(other.value.id))).await;
+    assert_eq!(outcome(&elsewhere.value), (0, 0, (1..=4).map(|number| (number, "digest")).collect()));
+    let of_api = |api: &str| ImportKey {
+        api: api.parse().unwrap(),
+        ..line(deployment.organization, SecretDigest::of(&next.secret))
+    };
+    assert_eq!(outcome(&import(&deployment, keys(vec![of_api("tork")])).await.value), (0, 1, vec![]));
+    assert_eq!(outcome(&import(&deployment, keys(vec![of_api("toksta")])).await.value), (0, 0, vec![(1, "digest")]));
+    assert_eq!(deployment.app.engine().revision(), before);
+    for secret in &secrets {
+        assert!(deployment.evaluate(secret).is_err());
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 pub(crate) mod audit;
 mod bulk;
 mod group_commit;
-mod import;
+pub(crate) mod import;
 mod lifecycle;
 pub(crate) mod support;
 mod test_keys;

@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::process::ExitCode;
 
+use claviger_domain::mask::masked;
 use serde_json::{Map, Value, json};
 
 use super::Session;
@@ -53,7 +54,8 @@ fn presented(key: &str) -> Result<String, Failure> {
 }
 
 fn verdict(session: &Session, args: &VerifyArgs, answer: &Value) -> String {
-    let call = format!("{} {}", args.method, args.path);
+    // What was typed may be the secret, in the wrong place.
+    let call = masked(&format!("{} {}", args.method, args.path));
     let key = &answer["key"];
     let facts = if key.is_object() { key_rows(session, key) } else { Vec::new() };
     let mut rows = if answer["valid"] == true {

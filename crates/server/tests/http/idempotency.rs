@@ -102,6 +102,21 @@ async fn a_key_belongs_to_one_request() {
 }
 
 #[tokio::test]
+async fn a_request_with_another_precondition_is_another_request() {
+    let deployment = Deployment::start().await;
+    let (holder, target) = (deployment.full().await, deployment.full().await);
+    let path = format!("/v1/api-keys/{}", target.id);
+    let shown = deployment.public(&format!("GET {path}")).bearer(&holder.secret).send().await;
+    let tag = shown.header("etag").unwrap().to_owned();
+    let rotate = || keyed(deployment.public(&format!("POST {path}/rotate")).bearer(&holder.secret));
+    twice(rotate().header("if-match", &tag)).await;
+    for call in [rotate(), rotate().header("if-match", "*"), rotate().header("if-match", &tag).header("if-match", &tag)]
+    {
+        assert_eq!(code(&call.send().await), reused());
+    }
+}
+
+#[tokio::test]
 async fn while_the_first_is_at_work_the_second_is_refused() {
     let deployment = Deployment::start().await;
     // Whoever holds the turn keeps all others waiting until it is dropped.

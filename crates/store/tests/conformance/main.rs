@@ -58,6 +58,7 @@ on_both![
     shared::old_test_keys_that_were_made_with_a_key_are_found,
     shared::many_keys_are_written_at_once,
     shared::digests_are_found_with_whose_they_are,
+    shared::retired_digests_are_known_as_long_as_their_key,
     shared::a_database_keeps_its_identity,
     shared::selected_keys_are_counted_and_listed_while_they_live,
 ];

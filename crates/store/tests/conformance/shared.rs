@@ -9,7 +9,9 @@ use claviger_domain::secret::SecretDigest;
 use claviger_store::audit::AuditFilter;
 use claviger_store::idempotency::{Attempt, KeptAnswer};
 use claviger_store::keys::Selection;
-use claviger_store::{PageRequest, Store, Tx, audit, feed, idempotency, keys, organizations};
+use claviger_store::{
+    PageRequest, Store, StoreError, Tx, audit, feed, idempotency, keys, organizations, retired_digests,
+};
 
 use crate::cases::{NOW, create_keys, key, later, organization, put_place};
 
@@ -245,6 +247,39 @@ pub(crate) async fn digests_are_found_with_whose_they_are(store: Store) {
     assert!(found.iter().all(|found| owner(found) == (OrganizationId::from_u128(1), "tork".to_owned())));
     assert_eq!(keys::list_digest_owners(&mut reader, &[digest(1002)]).await.unwrap().len(), 1);
     assert_eq!(keys::list_digest_owners(&mut reader, &[]).await.unwrap(), []);
+}
+
+pub(crate) async fn retired_digests_are_known_as_long_as_their_key(store: Store) {
+    put_place(&store).await;
+    create_keys(&store, &[key(1), key(2)]).await;
+    let digest = |number: u128| SecretDigest::of(&format!("lost {number}"));
+    let mut tx = store.begin().await.unwrap();
+    retired_digests::create_all(&mut tx, key(1).id, &[digest(1), digest(2)], NOW).await.unwrap();
+    retired_digests::create_all(&mut tx, key(2).id, &[digest(3)], NOW).await.unwrap();
+    tx.commit(NOW).await.unwrap();
+    let asked = [digest(1), digest(2), digest(3), key(2).digest];
+    let owners = async || {
+        let mut reader = store.read().await.unwrap();
+        let found = keys::list_digest_owners(&mut reader, &asked).await.unwrap();
+        let place = |owner: &keys::DigestOwner| (owner.organization, owner.api.to_string());
+        assert!(found.iter().all(|owner| place(owner) == (OrganizationId::from_u128(1), "tork".to_owned())));
+        asked.map(|digest| found.iter().filter(|owner| owner.digest == digest).count())
+    };
+    assert_eq!(owners().await, [1, 1, 1, 1]);
+    // A digest is lost once.
+    let mut tx = store.begin().await.unwrap();
+    let again = retired_digests::create_all(&mut tx, key(2).id, &[digest(1)], NOW).await;
+    assert!(matches!(again, Err(StoreError::Database(_))));
+    drop(tx);
+    let mut tx = store.begin().await.unwrap();
+    keys::delete(&mut tx, key(1).id).await.unwrap();
+    tx.commit(NOW).await.unwrap();
+    assert_eq!(owners().await, [0, 0, 1, 1]);
+    // Nothing of it is left behind.
+    let mut tx = store.begin().await.unwrap();
+    retired_digests::create_all(&mut tx, key(2).id, &[digest(1)], NOW).await.unwrap();
+    tx.commit(NOW).await.unwrap();
+    assert_eq!(owners().await, [1, 0, 1, 1]);
 }
 
 pub(crate) async fn a_database_keeps_its_identity(store: Store) {
