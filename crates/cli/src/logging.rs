@@ -14,7 +14,6 @@ const WAITING_LINES_MAX: usize = 10_000;
 /// serve.
 ///
 /// A thread of its own writes: a reader of the log that has stopped reading must not stop the server.
-#[must_use]
 pub(crate) fn start(level: LogLevel, format: LogFormat) -> WorkerGuard {
     let level = match level {
         LogLevel::Off => LevelFilter::OFF,

@@ -110,7 +110,7 @@ fn nginx(folder: &Path) -> Result<Running> {
     let server = Server::start(&folder, port, "nginx", &arguments)?;
     // As long as ours, so that reading it costs the same.
     let secret = format!("tork_live_{}", "0".repeat(32));
-    let request = question(&format!("Bearer cver_{}", "0".repeat(43)), &secret);
+    let request = question(&format!("Bearer claviger_verifier_{}", "0".repeat(40)), &secret);
     Ok(Running { server, port, request, wrong: None, yes: "HTTP/1.1 200 OK" })
 }
 

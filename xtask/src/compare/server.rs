@@ -66,13 +66,13 @@ impl Server {
     /// Microseconds that its processes have spent in user and system mode.
     pub(super) fn cpu_us(&self) -> Result<f64> {
         let group = self.child.id().to_string();
-        let ticks: u64 = fs::read_dir("/proc")?
+        let ticks: Vec<u64> = fs::read_dir("/proc")?
             .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("stat")).ok())
             .filter_map(|stat| ticks_of(&stat, &group))
-            .sum();
-        ensure!(ticks > 0, "the server is gone");
+            .collect();
+        ensure!(!ticks.is_empty(), "the server is gone");
         // A tick of /proc is a hundredth of a second on every Linux.
-        Ok(ticks as f64 * 10_000.0)
+        Ok(ticks.iter().sum::<u64>() as f64 * 10_000.0)
     }
 }
 

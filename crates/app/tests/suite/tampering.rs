@@ -53,7 +53,7 @@ async fn whatever_is_altered_is_found() {
 
 #[tokio::test]
 async fn a_log_that_was_shortened_or_written_anew_is_not_the_one_that_was_noted_down() {
-    let deployment = Deployment::start().await;
+    let mut deployment = Deployment::start().await;
     for _ in 0..6 {
         deployment.create("tork", plain("x")).await.unwrap();
     }
@@ -65,10 +65,22 @@ async fn a_log_that_was_shortened_or_written_anew_is_not_the_one_that_was_noted_
     assert_eq!(cut.number, 8);
     assert_eq!(find(&deployment, Some(noted)).await, Some(FirstBad { number: 10, flaw: Flaw::CutOff }));
     assert_eq!(find(&deployment, Some(cut)).await, None);
-    // The server goes on writing, and the log is as long as it was.
+    // A server that comes later goes on writing, and the log is as long as it was.
+    deployment.restart().await;
     for _ in 0..3 {
         deployment.create("tork", plain("y")).await.unwrap();
     }
     assert_eq!(head(&deployment.app).await.number, 11);
     assert_eq!(find(&deployment, Some(noted)).await, Some(FirstBad { number: 10, flaw: Flaw::NotAsNoted }));
+}
+
+#[tokio::test]
+async fn a_running_server_knows_where_its_log_ends() {
+    let deployment = Deployment::start().await;
+    for _ in 0..6 {
+        deployment.create("tork", plain("x")).await.unwrap();
+    }
+    alter(&deployment, "DELETE FROM audit WHERE number > 8").await;
+    deployment.create("tork", plain("y")).await.unwrap();
+    assert_eq!(find(&deployment, None).await, Some(FirstBad { number: 9, flaw: Flaw::Missing }));
 }
