@@ -136,6 +136,7 @@ impl Request {
         if bytes.is_empty() {
             written?;
             read?;
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "nothing came back"));
         }
         let response = Response::parse(&bytes, self.method == "HEAD")?;
         response.must_be_sound(&self.line());

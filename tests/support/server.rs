@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use rustix::process::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -13,9 +14,9 @@ use tempfile::TempDir;
 ///
 /// The shell waits for a line on the pipe that only the test holds. The line is the signal to send; when the test
 /// process is gone, killed or not, the pipe ends without a line and the server is killed. The shell gives its
-/// own output away so that the server's ends when the server does.
-const KEEPER: &str =
-    r#""$@" & server=$!; exec >/dev/null 2>&1; read -r signal; kill -"${signal:-KILL}" "$server"; wait "$server""#;
+/// own output away so that the server's ends when the server does. A file that would grow too large is an error there,
+/// and not a signal, as on a disk that is full.
+const KEEPER: &str = r#"trap '' XFSZ; "$@" & server=$!; exec >/dev/null 2>&1; read -r signal; kill -"${signal:-KILL}" "$server"; wait "$server""#;
 
 /// A running `claviger`. Dropping it kills it and removes its directory.
 pub(crate) struct Server {
@@ -98,6 +99,17 @@ impl Server {
     pub(crate) fn kill(mut self) -> Place {
         self.end(None);
         std::mem::replace(&mut self.place, Place::new())
+    }
+
+    /// Asks the server to end, and does not wait until it has.
+    pub(crate) fn ask_to_stop(&mut self) {
+        writeln!(self.pipe.as_mut().unwrap(), "TERM").unwrap();
+    }
+
+    /// The number of the process.
+    pub(crate) fn process(&self) -> Pid {
+        let text = fs::read_to_string(self.data().join("claviger.lock")).unwrap();
+        Pid::from_raw(text.trim().parse().unwrap()).unwrap()
     }
 
     fn end(&mut self, signal: Option<&str>) {

@@ -78,7 +78,7 @@ impl AppError {
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Database(_) => Self::Unavailable { context: error.to_string() },
+            StoreError::Database(_) | StoreError::Superseded => Self::Unavailable { context: error.to_string() },
             StoreError::Row { .. } => Self::Internal { context: error.to_string() },
         }
     }

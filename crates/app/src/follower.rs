@@ -111,6 +111,14 @@ impl Follower {
         outcome
     }
 
+    /// Another process has taken over: this engine hears of nothing any more, so it says no from now on.
+    pub(crate) fn give_up(&self) {
+        let mut missed = self.lock_missed();
+        // Further than any feed goes.
+        *missed = Revision(i64::MAX);
+        self.engine.grant_lease(Timestamp::from_micros(i64::MIN));
+    }
+
     /// Lets the engine say yes again, if it has missed nothing.
     fn restore_lease(&self) -> bool {
         let missed = self.lock_missed();

@@ -16,6 +16,7 @@ pub mod credentials;
 pub mod definitions;
 pub mod error;
 mod follower;
+mod guard;
 pub mod keys;
 mod maintenance;
 mod mutation;
@@ -37,7 +38,7 @@ pub use claviger_store::admin_tokens::AdminToken;
 pub use claviger_store::audit::AuditFilter;
 pub use claviger_store::idempotency::Attempt;
 pub use claviger_store::keys::{KeyFilter, KeyRow, Selection};
-pub use claviger_store::{Database, Page, PageRequest};
+pub use claviger_store::{Database, DatabaseError, Page, PageRequest};
 pub use definitions::Applied;
 pub use error::AppError;
 pub use keys::{
@@ -78,6 +79,7 @@ impl App {
         let engine = Arc::new(engine);
         let follower = Follower::start(store.clone(), Arc::clone(&engine));
         follower.load().await?;
+        guard::start(store.clone(), &follower);
         let writer = Writer::start(store.clone(), follower, Arc::clone(&clock));
         let (room, ledger) = (Room::default(), Ledger::new(incarnation));
         let app = Arc::new(Self { store, engine, writer, room, clock, entropy, ledger });

@@ -20,6 +20,7 @@ const ONE_DAY_SECONDS: i64 = 24 * 3600;
 /// A follower further behind than this starts from a snapshot.
 const FEED_KEPT_SECONDS: i64 = 7 * 24 * 3600;
 const FORGOTTEN_AT_ONCE: u32 = 500;
+const FEED_FORGOTTEN_AT_ONCE: u32 = 5000;
 
 /// Runs until the app is dropped.
 pub(crate) fn start(app: &Arc<App>) {
@@ -59,14 +60,17 @@ impl App {
             let is_ephemeral = |key: &Key| dead.iter().any(|known| known.id == key.id);
             let old_test: Vec<Key> = old_test.into_iter().filter(|key| !is_ephemeral(key)).collect();
             dead.extend(old_test);
-            let feed = feed::delete_transactions_before(&mut work.tx, past(FEED_KEPT_SECONDS)).await?;
+            let feed =
+                feed::delete_transactions_before(&mut work.tx, past(FEED_KEPT_SECONDS), FEED_FORGOTTEN_AT_ONCE).await?;
             let answers = idempotency::delete_before(&mut work.tx, day_ago, FORGOTTEN_AT_ONCE).await?;
             for key in &dead {
                 keys::delete(&mut work.tx, key.id).await?;
                 let deed = Deed::new(Action::KeyRemoved, key.id, Some(key), None).of(key.organization);
                 work.tell(Change::KeyRemoved { id: key.id }, deed);
             }
-            let is_all = dead.len() < FORGOTTEN_AT_ONCE as usize && answers < u64::from(FORGOTTEN_AT_ONCE);
+            let is_all = dead.len() < FORGOTTEN_AT_ONCE as usize
+                && answers < u64::from(FORGOTTEN_AT_ONCE)
+                && feed < u64::from(FEED_FORGOTTEN_AT_ONCE);
             if !dead.is_empty() || feed > 0 || answers > 0 {
                 work.done(()).commit().await?;
             }

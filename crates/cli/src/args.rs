@@ -6,13 +6,14 @@ pub(crate) mod bulk;
 pub(crate) mod keys;
 pub(crate) mod values;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use claviger_app::Database;
+use claviger_app::{Database, DatabaseError};
 use claviger_domain::address::{ForwardingHeader, IpRule};
 use claviger_domain::id::{AdminTokenId, OrganizationId, VerifierId};
 use claviger_domain::key::{ApiName, Name};
@@ -127,8 +128,8 @@ struct SettingsArgs {
     internal_listen: Option<SocketAddr>,
     /// PostgreSQL database, such as postgres://claviger@db.internal/claviger; the environment variable keeps a
     /// password out of the process list [default: claviger.db in the data directory]
-    #[arg(long, value_name = "URL", env = "CLAVIGER_DATABASE_URL", hide_env_values = true)]
-    database_url: Option<Database>,
+    #[arg(long, value_name = "URL", env = "CLAVIGER_DATABASE_URL", hide_env_values = true, value_parser = parse_database)]
+    database_url: Option<Result<Database, DatabaseError>>,
     /// Networks whose forwarding header is believed, separated by commas
     #[arg(
         long,
@@ -154,19 +155,25 @@ struct SettingsArgs {
 
 impl ServeArgs {
     /// What flags and environment say; clap has already let flags win.
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Result<Settings, DatabaseError> {
         let typed = &self.settings;
-        Settings {
+        Ok(Settings {
             listen: typed.listen,
             internal_listen: typed.internal_listen,
-            database: typed.database_url.clone(),
+            database: typed.database_url.clone().transpose()?,
             trusted_proxies: typed.trusted_proxies.clone(),
             forwarding_header: typed.forwarding_header,
             cores: typed.cores,
             log_level: typed.log_level,
             log_format: typed.log_format,
-        }
+        })
     }
+}
+
+/// Leaves a mistake for later: the parser's own report of it would repeat the URL, and with it a password.
+#[expect(clippy::unnecessary_wraps, reason = "the outer result is the parser's, the inner one is what it parsed")]
+fn parse_database(text: &str) -> Result<Result<Database, DatabaseError>, Infallible> {
+    Ok(text.parse())
 }
 
 /// `claviger demo`.

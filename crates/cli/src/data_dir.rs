@@ -64,7 +64,8 @@ impl DataDir {
             .recursive(true)
             .mode(0o700)
             .create(&self.0)
-            .or_fail(|| format!("make the data directory {path}"))?;
+            .or_fail(|| format!("make the data directory {path}"))
+            .map_err(must_be_writable)?;
         if !is_new && !self.is_ours().or_fail(|| format!("read the data directory {path}"))? {
             return Ok(());
         }
@@ -92,7 +93,7 @@ impl DataDir {
         }
         let path = self.0.join("claviger.lock");
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut file = options.or_fail(|| format!("open {}", path.display()))?;
+        let mut file = options.or_fail(|| format!("open {}", path.display())).map_err(must_be_writable)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(self.taken(&mut file)),
@@ -148,6 +149,10 @@ impl DataDir {
         Failure::new(format!("another server{owner} already runs on {}", self.0.display()))
             .next("stop that one first, or give this one a directory of its own with --data DIR")
     }
+}
+
+fn must_be_writable(failure: Failure) -> Failure {
+    failure.next("let the user that runs claviger write there, or give it another directory with --data DIR")
 }
 
 /// While it lives, no other server runs on the directory.

@@ -54,7 +54,9 @@ impl Node {
         let opened = App::open(&database, Some(&counters), EngineOptions::default(), clock, entropy).await;
         let app = opened.map_err(|error| {
             let next = match database {
-                Database::Sqlite(_) => "nothing was changed; `--data DIR` starts on another data directory",
+                Database::Sqlite(_) => {
+                    "nothing was changed; put that right, or start on another data directory with --data DIR"
+                }
                 Database::Postgres(_) => "nothing was changed; check --database-url and that the database is running",
             };
             Failure::new(error.to_string()).next(next)

@@ -41,7 +41,8 @@ fn read_config(args: &ServeArgs, directory: &DataDir) -> Result<ServerConfig, Fa
             return Err(Failure::new(format!("cannot read the config file {}: {error}", path.display())));
         }
     };
-    args.settings().or(file).resolve().map_err(|mistakes| Failure::new(mistakes.to_string()))
+    let typed = args.settings().map_err(|error| Failure::usage(format!("--database-url: {error}")))?;
+    typed.or(file).resolve().map_err(|mistakes| Failure::new(mistakes.to_string()))
 }
 
 fn in_file(path: &Path, mistakes: &str) -> Failure {

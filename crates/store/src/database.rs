@@ -1,6 +1,7 @@
 //! Reading, and the one way to write.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use claviger_domain::audit::AuditEvent;
 use claviger_domain::change::{Change, Revision};
@@ -20,6 +21,9 @@ pub enum StoreError {
     /// It is away, full, locked or broken. The caller may try again.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    /// Another Claviger has begun to write to it, so this one may not any more.
+    #[error("another Claviger has started on the database")]
+    Superseded,
     /// A row makes no sense. Only the operator can help.
     #[error("row of table {table}: {reason}")]
     Row {
@@ -70,12 +74,15 @@ pub enum OpenError {
 pub struct Store {
     pools: Pools,
     last_known: LastKnown,
+    /// The number of this run of the process; zero before it has one.
+    incarnation: Arc<AtomicI64>,
 }
 
 impl Store {
     /// Opens the database, making a file that is not there, and brings its tables up to date.
     pub async fn open(database: &Database) -> Result<Self, OpenError> {
-        Ok(Self { pools: Pools::open(database).await?, last_known: LastKnown::default() })
+        let pools = Pools::open(database).await?;
+        Ok(Self { pools, last_known: LastKnown::default(), incarnation: Arc::default() })
     }
 
     /// A view of the database as it is now, which does not move while it is held.
@@ -85,9 +92,14 @@ impl Store {
 
     /// The one way to write: opens a transaction with its first [member](Tx) and waits until it is its turn. Nothing
     /// is kept unless [`Tx::commit`] returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`] when another process has an incarnation since this one had its own: the lock that keeps
+    /// others out is lost with its session, and this is what it is for.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         let mut connection = self.pools.write().await?;
-        let revision = feed::lock_revision(&mut connection).await?;
+        let (revision, newest) = feed::lock_revision(&mut connection).await?;
+        self.must_be_newest(newest)?;
         Ok(Tx {
             connection,
             revision,
@@ -117,7 +129,8 @@ impl Store {
         id.try_into().map_err(|_| StoreError::Row { table: "deployment", reason: "an id of another length".to_owned() })
     }
 
-    /// Raises and returns the number of this run of the process, under which it owns its usage rows.
+    /// Raises and returns the number of this run of the process, under which it owns its usage rows. From then on, whoever
+    /// had a number before writes nothing but those.
     pub async fn next_incarnation(&self) -> Result<i64, StoreError> {
         let mut connection = self.pools.write().await?;
         let raised = on_either!(
@@ -126,7 +139,29 @@ impl Store {
             fetch_one
         )?;
         connection.commit().await?;
+        self.incarnation.store(raised, Ordering::SeqCst);
         Ok(raised)
+    }
+
+    /// Looks whether this is still the one process that may write, and takes the lock that keeps others out again where
+    /// it was lost.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`] if it is not, and never will be. After any other, nobody knows.
+    pub async fn stand_guard(&self) -> Result<(), StoreError> {
+        if !self.pools.can_lose_lock() {
+            return Ok(());
+        }
+        let mut reader = self.read().await?;
+        self.must_be_newest(feed::find_incarnation(&mut reader).await?)?;
+        drop(reader);
+        self.pools.hold_lock().await?;
+        Ok(())
+    }
+
+    fn must_be_newest(&self, newest: i64) -> Result<(), StoreError> {
+        let own = self.incarnation.load(Ordering::SeqCst);
+        if own == 0 || own == newest { Ok(()) } else { Err(StoreError::Superseded) }
     }
 
     /// A transaction for usage totals, which no verdict depends on and no revision counts.

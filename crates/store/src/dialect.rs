@@ -2,15 +2,18 @@
 //!
 //! Every query is written once and runs on both through [`on_either!`].
 
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Postgres, Sqlite, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, Postgres, Sqlite, Transaction};
+use tokio::sync::Mutex;
 
 use crate::{OpenError, StoreError};
 
@@ -25,8 +28,16 @@ const SQLITE_WRITER_CACHE: &str = "-65536";
 /// Pages of 4 KiB that the journal may have before they are written back into the database. A page that was written a
 /// hundred times meanwhile is written back once.
 const SQLITE_JOURNAL_PAGES: &str = "4096";
+/// How long PostgreSQL may take to answer a statement before it counts as away: a server that hangs, or a network that
+/// carries nothing any more, keeps connections open and says nothing.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The advisory lock that one Claviger holds on its PostgreSQL database.
 const POSTGRES_LOCK: i64 = 0x636c_6176_6967_6572;
+
+/// SQLite may undo a transaction by itself when a disk is full or fails, and then takes each statement for a transaction
+/// of its own. The savepoint is gone then, so that the end fails and nothing is taken for committed.
+const SQLITE_BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT whole";
+const SQLITE_END: &str = "RELEASE SAVEPOINT whole";
 
 /// Which database, and where.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,7 +49,7 @@ pub enum Database {
 }
 
 /// The text is not a database URL.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a database URL begins with sqlite: or postgres://")]
 pub struct DatabaseError;
 
@@ -83,8 +94,13 @@ impl std::fmt::Debug for Database {
 pub enum Connection {
     /// On the embedded one.
     Sqlite(Transaction<'static, Sqlite>),
-    /// On PostgreSQL.
-    Postgres(Transaction<'static, Postgres>),
+    /// On PostgreSQL, until it does not answer in time: then whatever follows fails at once.
+    Postgres {
+        /// The transaction.
+        tx: Transaction<'static, Postgres>,
+        /// Whether an answer did not come.
+        is_silent: bool,
+    },
 }
 
 /// Runs a query on whichever database the connection is to. `$query` is expanded once for each.
@@ -92,13 +108,17 @@ macro_rules! on_either {
     ($connection:expr, $query:expr, execute) => {
         match $connection {
             $crate::Connection::Sqlite(tx) => $query.execute(&mut **tx).await.map(|done| done.rows_affected()),
-            $crate::Connection::Postgres(tx) => $query.execute(&mut **tx).await.map(|done| done.rows_affected()),
+            $crate::Connection::Postgres { tx, is_silent } => {
+                $crate::dialect::in_time(is_silent, $query.execute(&mut **tx)).await.map(|done| done.rows_affected())
+            }
         }
     };
     ($connection:expr, $query:expr, $method:ident) => {
         match $connection {
             $crate::Connection::Sqlite(tx) => $query.$method(&mut **tx).await,
-            $crate::Connection::Postgres(tx) => $query.$method(&mut **tx).await,
+            $crate::Connection::Postgres { tx, is_silent } => {
+                $crate::dialect::in_time(is_silent, $query.$method(&mut **tx)).await
+            }
         }
     };
 }
@@ -108,8 +128,7 @@ pub(crate) use on_either;
 #[derive(Clone, Debug)]
 pub(crate) enum Pools {
     Sqlite { writer: SqlitePool, readers: SqlitePool },
-    // `_lock` is a connection that holds the advisory lock for as long as the pools live.
-    Postgres { pool: PgPool, lock: PgPool },
+    Postgres { pool: PgPool, lock: Arc<SessionLock> },
 }
 
 impl Pools {
@@ -126,7 +145,7 @@ impl Pools {
         Ok(match self {
             Self::Sqlite { readers, .. } => Connection::Sqlite(readers.begin().await?),
             Self::Postgres { pool, .. } => {
-                Connection::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+                on_postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")).await?
             }
         })
     }
@@ -134,9 +153,26 @@ impl Pools {
     /// A transaction that may write.
     pub(crate) async fn write(&self) -> Result<Connection, StoreError> {
         Ok(match self {
-            Self::Sqlite { writer, .. } => Connection::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres { pool, .. } => Connection::Postgres(pool.begin().await?),
+            Self::Sqlite { writer, .. } => Connection::Sqlite(writer.begin_with(SQLITE_BEGIN).await?),
+            Self::Postgres { pool, .. } => on_postgres(pool.begin()).await?,
         })
+    }
+
+    /// Whether another process may open the database while this one has it open.
+    pub(crate) fn can_lose_lock(&self) -> bool {
+        match self {
+            // A file of the data directory, whose lock file lives as long as the process.
+            Self::Sqlite { .. } => false,
+            Self::Postgres { .. } => true,
+        }
+    }
+
+    /// Takes the lock again, if it was lost and nobody else has it.
+    pub(crate) async fn hold_lock(&self) -> Result<(), StoreError> {
+        if let Self::Postgres { lock, .. } = self {
+            lock.hold().await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn close(&self) {
@@ -147,7 +183,7 @@ impl Pools {
             }
             Self::Postgres { pool, lock } => {
                 pool.close().await;
-                lock.close().await;
+                lock.release().await;
             }
         }
     }
@@ -156,17 +192,82 @@ impl Pools {
 impl Connection {
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(tx) => tx.commit().await?,
-            Self::Postgres(tx) => tx.commit().await?,
+            Self::Sqlite(mut tx) => {
+                sqlx::raw_sql(SQLITE_END).execute(&mut *tx).await?;
+                tx.commit().await?;
+            }
+            Self::Postgres { tx, mut is_silent } => in_time(&mut is_silent, tx.commit()).await?,
         }
         Ok(())
+    }
+}
+
+async fn on_postgres(
+    begin: impl Future<Output = Result<Transaction<'static, Postgres>, sqlx::Error>>,
+) -> Result<Connection, sqlx::Error> {
+    let mut is_silent = false;
+    let tx = in_time(&mut is_silent, begin).await?;
+    Ok(Connection::Postgres { tx, is_silent })
+}
+
+/// The answer, if it comes in time and all before it did.
+pub(crate) async fn in_time<T>(
+    is_silent: &mut bool,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    if !*is_silent && let Ok(answer) = tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        return answer;
+    }
+    *is_silent = true;
+    let text = format!("PostgreSQL has not answered for {} s", ANSWER_TIMEOUT.as_secs());
+    Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
+}
+
+/// The advisory lock, and the session that it lives and dies with.
+#[derive(Debug)]
+pub(crate) struct SessionLock {
+    options: PgConnectOptions,
+    session: Mutex<Option<PgConnection>>,
+}
+
+impl SessionLock {
+    /// Takes the lock if it is not held any more, or not yet. False if somebody else holds it.
+    async fn hold(&self) -> Result<bool, sqlx::Error> {
+        let mut held = self.session.lock().await;
+        if let Some(session) = held.as_mut() {
+            if in_time(&mut false, session.ping()).await.is_ok() {
+                return Ok(true);
+            }
+            *held = None;
+        }
+        let mut session = in_time(&mut false, self.options.connect()).await?;
+        let lock = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(POSTGRES_LOCK);
+        let is_ours = in_time(&mut false, lock.fetch_one(&mut session)).await?;
+        if is_ours {
+            *held = Some(session);
+        }
+        Ok(is_ours)
+    }
+
+    async fn release(&self) {
+        if let Some(session) = self.session.lock().await.take() {
+            // Where this is not heard, the end of the session is.
+            let _ = in_time(&mut false, session.close()).await;
+        }
     }
 }
 
 enum Opening {
     Sql(sqlx::Error),
     Migrate(MigrateError),
+    File(io::Error),
     Taken,
+}
+
+impl From<io::Error> for Opening {
+    fn from(error: io::Error) -> Self {
+        Self::File(error)
+    }
 }
 
 impl From<sqlx::Error> for Opening {
@@ -183,7 +284,7 @@ impl From<MigrateError> for Opening {
 
 async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
     // Made here, for its owner alone; the journal beside it takes the same permissions.
-    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(sqlx::Error::Io)?;
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -196,31 +297,34 @@ async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
         .pragma("temp_store", "memory")
         // Their texts are up to 100 KB long: a slow disk would fill the log with them.
         .disable_statement_logging();
-    let writing = options
-        .clone()
-        .pragma("cache_size", SQLITE_WRITER_CACHE)
-        .pragma("wal_autocheckpoint", SQLITE_JOURNAL_PAGES);
-    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(writing).await?;
+    let writing =
+        options.clone().pragma("cache_size", SQLITE_WRITER_CACHE).pragma("wal_autocheckpoint", SQLITE_JOURNAL_PAGES);
+    // A connection whose transaction SQLite has undone by itself is of no more use: the driver thinks that it goes on.
+    let pool = |connections| {
+        SqlitePoolOptions::new().max_connections(connections).after_release(|connection, _| {
+            Box::pin(async { connection.ping().await.map(|()| !connection.is_in_transaction()) })
+        })
+    };
+    let writer = pool(1).connect_with(writing).await?;
     SQLITE_MIGRATIONS.run(&writer).await?;
-    let readers = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
+    let readers = pool(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
     let readers = readers.connect_with(options.read_only(true)).await?;
     Ok(Pools::Sqlite { writer, readers })
 }
 
 async fn open_postgres(url: &str) -> Result<Pools, Opening> {
     let options = PgConnectOptions::from_str(url)?.application_name("claviger").disable_statement_logging();
-    // A session that is never given back: the lock lives and dies with it.
-    let lock = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-    let lock = lock.acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options.clone()).await?;
-    let taken: bool =
-        sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(POSTGRES_LOCK).fetch_one(&lock).await?;
-    if !taken {
+    let lock = SessionLock { options: options.clone(), session: Mutex::default() };
+    if !lock.hold().await? {
         return Err(Opening::Taken);
     }
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
+    // A connection that hangs is closed, or it would keep its place in the pool until the system gives it up.
+    let pool = pool
+        .after_release(|connection, _| Box::pin(async { in_time(&mut false, connection.ping()).await.map(|()| true) }));
     let pool = pool.connect_with(options).await?;
     POSTGRES_MIGRATIONS.run(&pool).await?;
-    Ok(Pools::Postgres { pool, lock })
+    Ok(Pools::Postgres { pool, lock: Arc::new(lock) })
 }
 
 fn open_error(database: &Database, error: Opening) -> OpenError {
@@ -229,6 +333,7 @@ fn open_error(database: &Database, error: Opening) -> OpenError {
     let place = database.to_string();
     match error {
         Opening::Taken => OpenError::Taken { place },
+        Opening::File(error) => OpenError::Other { place, reason: error.to_string() },
         Opening::Migrate(MigrateError::VersionMissing(migration) | MigrateError::VersionTooNew(migration, _)) => {
             OpenError::Newer { place, migration }
         }

@@ -17,10 +17,17 @@ pub struct Transaction {
     pub changes: Vec<Change>,
 }
 
-/// The revision of the last committed transaction, held until this one ends: nobody else writes meanwhile.
-pub(crate) async fn lock_revision(connection: &mut Connection) -> Result<Revision, StoreError> {
-    let lock = "UPDATE deployment SET revision = revision RETURNING revision";
-    Ok(Revision(on_either!(connection, sqlx::query_scalar(lock), fetch_one)?))
+/// The revision of the last committed transaction, held until this one ends: nobody else writes meanwhile. Beside it,
+/// the incarnation that was begun last.
+pub(crate) async fn lock_revision(connection: &mut Connection) -> Result<(Revision, i64), StoreError> {
+    let lock = "UPDATE deployment SET revision = revision RETURNING revision, incarnation";
+    let (revision, incarnation) = on_either!(connection, sqlx::query_as::<_, (i64, i64)>(lock), fetch_one)?;
+    Ok((Revision(revision), incarnation))
+}
+
+/// The incarnation that was begun last.
+pub(crate) async fn find_incarnation(connection: &mut Connection) -> Result<i64, StoreError> {
+    Ok(on_either!(connection, sqlx::query_scalar("SELECT incarnation FROM deployment"), fetch_one)?)
 }
 
 /// The text in which changes are kept, which was read back: one that is not what it was would stop every follower.
@@ -70,13 +77,19 @@ pub async fn list_transactions(
         .collect()
 }
 
-/// Forgets transactions that were committed before an instant. Followers that are further behind start from
-/// a snapshot. The newest transaction always stays.
-pub async fn delete_transactions_before(tx: &mut crate::Tx, before: Timestamp) -> Result<u64, StoreError> {
+/// Forgets transactions that were committed before an instant, the oldest first and at most `limit` of them. Followers
+/// that are further behind start from a snapshot. The newest transaction always stays.
+pub async fn delete_transactions_before(tx: &mut crate::Tx, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
     let own = tx.revision().0;
     let deleted = on_either!(
         tx.writing().await?,
-        sqlx::query("DELETE FROM changes WHERE at < $1 AND revision < $2 - 1").bind(before.as_micros()).bind(own),
+        sqlx::query(
+            "DELETE FROM changes WHERE at < $1 AND revision < $2 - 1
+             AND revision < (SELECT MIN(revision) FROM changes) + $3",
+        )
+        .bind(before.as_micros())
+        .bind(own)
+        .bind(i64::from(limit)),
         execute
     )?;
     Ok(deleted)

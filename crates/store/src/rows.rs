@@ -4,6 +4,7 @@ use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, FromRow, Postgres, Sqlite};
 
+use crate::dialect::in_time;
 use crate::{Connection, StoreError};
 
 /// Most rows of one statement for SQLite, which bounds its parameters.
@@ -80,8 +81,8 @@ pub(crate) async fn insert(
             }
             Ok(inserted)
         }
-        Connection::Postgres(_) if rows.is_empty() => Ok(0),
-        Connection::Postgres(tx) => {
+        Connection::Postgres { .. } if rows.is_empty() => Ok(0),
+        Connection::Postgres { tx, is_silent } => {
             // One list a column: the text is the same for any number of rows.
             let mut columns: Vec<Column> = rows[0].iter().map(Column::like).collect();
             for row in rows {
@@ -93,7 +94,8 @@ pub(crate) async fn insert(
                 columns.iter().enumerate().map(|(index, column)| format!("${}::{}[]", index + 1, column.name()));
             let text = format!("{head} SELECT * FROM UNNEST({}) {tail}", lists.collect::<Vec<_>>().join(", "));
             let query = sqlx::query::<Postgres>(AssertSqlSafe(text));
-            Ok(columns.into_iter().fold(query, Column::bind).execute(&mut **tx).await?.rows_affected())
+            let query = columns.into_iter().fold(query, Column::bind);
+            Ok(in_time(is_silent, query.execute(&mut **tx)).await?.rows_affected())
         }
     }
 }
@@ -172,9 +174,9 @@ where
                 let query = sqlx::query_as::<Sqlite, R>(AssertSqlSafe(text));
                 found.extend(bind_all!(query, chunk).fetch_all(&mut **tx).await?);
             }
-            Connection::Postgres(tx) => {
+            Connection::Postgres { tx, is_silent } => {
                 let query = sqlx::query_as::<Postgres, R>(AssertSqlSafe(text));
-                found.extend(bind_all!(query, chunk).fetch_all(&mut **tx).await?);
+                found.extend(in_time(is_silent, bind_all!(query, chunk).fetch_all(&mut **tx)).await?);
             }
         }
     }

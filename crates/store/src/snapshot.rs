@@ -17,7 +17,6 @@ use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, Row as _, Sqlite, Transaction};
 
-use crate::dialect::on_either;
 use crate::row::{digest, from_json, id_number, time, word};
 use crate::{Connection, StoreError};
 
@@ -36,9 +35,13 @@ enum Part {
     Rows(Vec<PgRow>),
 }
 
-/// How many keys there are.
+/// How many keys there are. Looks at all of them, as long as that takes.
 pub async fn count_keys(connection: &mut Connection) -> Result<usize, StoreError> {
-    let count: i64 = on_either!(connection, sqlx::query_scalar("SELECT COUNT(*) FROM keys"), fetch_one)?;
+    const COUNT: &str = "SELECT COUNT(*) FROM keys";
+    let count: i64 = match connection {
+        Connection::Sqlite(tx) => sqlx::query_scalar(COUNT).fetch_one(&mut **tx).await?,
+        Connection::Postgres { tx, .. } => sqlx::query_scalar(COUNT).fetch_one(&mut **tx).await?,
+    };
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
@@ -58,7 +61,7 @@ impl std::fmt::Debug for Chunk {
 pub(crate) fn stream_keys(connection: &mut Connection) -> BoxStream<'_, Result<Chunk, StoreError>> {
     match connection {
         Connection::Sqlite(tx) => stream_frames(tx).boxed(),
-        Connection::Postgres(tx) => stream_rows(tx).boxed(),
+        Connection::Postgres { tx, .. } => stream_rows(tx).boxed(),
     }
 }
 

@@ -11,7 +11,7 @@ use claviger_store::admin_tokens::AdminToken;
 use claviger_store::keys::KeyFilter;
 use claviger_store::usage::{UsageRow, UsageSum};
 use claviger_store::{
-    PageRequest, Store, StoreError, Tx, admin_tokens, apis, feed, keys, organizations, usage, verifiers,
+    Connection, PageRequest, Store, StoreError, Tx, admin_tokens, apis, feed, keys, organizations, usage, verifiers,
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -124,7 +124,7 @@ pub(crate) async fn old_transactions_are_forgotten_but_never_the_newest(store: S
         put_organization(&store, number).await;
     }
     let mut tx = store.begin().await.unwrap();
-    let deleted = feed::delete_transactions_before(&mut tx, later(1)).await.unwrap();
+    let deleted = feed::delete_transactions_before(&mut tx, later(1), 10).await.unwrap();
     assert_eq!((deleted, commit(tx, Change::Organization(organization(4))).await), (2, Revision(4)));
     let mut reader = store.read().await.unwrap();
     let left = feed::list_transactions(&mut reader, Revision(0), 10).await.unwrap();
@@ -135,6 +135,46 @@ pub(crate) async fn incarnations_count_up(store: Store) {
     assert_eq!(store.next_incarnation().await.unwrap(), 1);
     assert_eq!(store.next_incarnation().await.unwrap(), 2);
     store.close().await;
+}
+
+pub(crate) async fn who_was_superseded_writes_nothing(store: Store) {
+    store.next_incarnation().await.unwrap();
+    let mut tx = store.begin().await.unwrap();
+    store.stand_guard().await.unwrap();
+    // As another process does when it starts.
+    let raise = "UPDATE deployment SET incarnation = incarnation + 1";
+    match tx.connection().await.unwrap() {
+        Connection::Sqlite(tx) => drop(sqlx::query(raise).execute(&mut **tx).await.unwrap()),
+        Connection::Postgres { tx, .. } => drop(sqlx::query(raise).execute(&mut **tx).await.unwrap()),
+    }
+    tx.commit(NOW).await.unwrap();
+    assert!(matches!(store.begin().await, Err(StoreError::Superseded)));
+    // A file has a lock that cannot be lost.
+    let is_on_postgres = matches!(store.read().await.unwrap(), Connection::Postgres { .. });
+    assert_eq!(matches!(store.stand_guard().await, Err(StoreError::Superseded)), is_on_postgres);
+}
+
+/// SQLite undoes a transaction by itself when a disk is full, for example.
+pub(crate) async fn a_transaction_that_the_database_gave_up_is_not_committed(store: Store) {
+    put_place(&store).await;
+    let mut tx = store.begin().await.unwrap();
+    let before = tx.revision_before();
+    keys::create(&mut tx, &key(1));
+    tx.publish(Change::Key(Box::new(key(1))));
+    tx.keep().unwrap();
+    let Connection::Sqlite(connection) = tx.connection().await.unwrap() else { return };
+    sqlx::raw_sql("ROLLBACK").execute(&mut **connection).await.unwrap();
+    // Whoever comes next is in no transaction any more, and does not notice.
+    keys::create(&mut tx, &key(2));
+    assert!(matches!(tx.commit(NOW).await, Err(StoreError::Database(_))));
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(feed::find_revision(&mut reader).await.unwrap(), before);
+    for number in [1, 2] {
+        assert_eq!(keys::find(&mut reader, KeyId::from_u128(number)).await.unwrap(), None);
+    }
+    drop(reader);
+    // The next transaction is in order again.
+    create_keys(&store, &[key(1)]).await;
 }
 
 pub(crate) async fn apis_are_put_found_and_listed(store: Store) {

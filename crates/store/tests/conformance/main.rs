@@ -35,6 +35,8 @@ on_both![
     cases::concurrent_writers_take_turns,
     cases::old_transactions_are_forgotten_but_never_the_newest,
     cases::incarnations_count_up,
+    cases::who_was_superseded_writes_nothing,
+    cases::a_transaction_that_the_database_gave_up_is_not_committed,
     snapshot::the_snapshot_holds_everything,
     snapshot::the_snapshot_equals_the_table_read_row_by_row,
     snapshot::a_bad_row_is_no_snapshot,

@@ -141,7 +141,7 @@ pub(crate) async fn a_bad_row_is_no_snapshot(store: Store) {
         let statement = sqlx::AssertSqlSafe(format!("UPDATE keys SET {ruin} WHERE name = 'key 2'"));
         match tx.connection().await.unwrap() {
             Connection::Sqlite(tx) => drop(sqlx::query(statement).execute(&mut **tx).await.unwrap()),
-            Connection::Postgres(tx) => drop(sqlx::query(statement).execute(&mut **tx).await.unwrap()),
+            Connection::Postgres { tx, .. } => drop(sqlx::query(statement).execute(&mut **tx).await.unwrap()),
         }
         let read: Result<Vec<_>, _> = async {
             let chunks: Vec<_> = feed::stream_snapshot(tx.connection().await.unwrap()).await?.try_collect().await?;
