@@ -353,6 +353,7 @@ impl Tx {
     /// Nothing is kept, unless the database did it and could not say so.
     pub async fn commit(mut self, now: Timestamp) -> Result<Vec<feed::Transaction>, StoreError> {
         self.keep()?;
+        self.connection.must_be_whole().await?;
         // Nothing comes after them, so that there is nothing to come back to.
         keys::insert(&mut self.connection, std::mem::take(&mut self.new_keys)).await?;
         if !self.kept.is_empty() {
@@ -362,6 +363,9 @@ impl Tx {
             };
             self.known.audit = Some(audit::append(&mut self.connection, head, self.kept_events).await?);
             feed::insert_bodies(&mut self.connection, now, self.kept_bodies).await?;
+        } else {
+            // PostgreSQL answers the COMMIT of a transaction that has failed as if it were well, but no read.
+            feed::find_revision(&mut self.connection).await?;
         }
         self.connection.commit().await?;
         self.last_known.put(self.revision, self.known);

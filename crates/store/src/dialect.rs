@@ -2,6 +2,7 @@
 //!
 //! Every query is written once and runs on both through [`on_either!`].
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -35,9 +36,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const POSTGRES_LOCK: i64 = 0x636c_6176_6967_6572;
 
 /// SQLite may undo a transaction by itself when a disk is full or fails, and then takes each statement for a transaction
-/// of its own. The savepoint is gone then, so that the end fails and nothing is taken for committed.
+/// of its own. The savepoint is gone then, which [`Connection::must_be_whole`] finds out.
 const SQLITE_BEGIN: &str = "BEGIN IMMEDIATE; SAVEPOINT whole";
-const SQLITE_END: &str = "RELEASE SAVEPOINT whole";
+const SQLITE_IS_WHOLE: &str = "RELEASE SAVEPOINT whole";
 
 /// Which database, and where.
 #[derive(Clone, PartialEq, Eq)]
@@ -127,7 +128,7 @@ pub(crate) use on_either;
 /// Connections to either database.
 #[derive(Clone, Debug)]
 pub(crate) enum Pools {
-    Sqlite { writer: SqlitePool, readers: SqlitePool },
+    Sqlite { writer: SqlitePool, readers: SqlitePool, lock: Arc<File> },
     Postgres { pool: PgPool, lock: Arc<SessionLock> },
 }
 
@@ -161,7 +162,7 @@ impl Pools {
     /// Whether another process may open the database while this one has it open.
     pub(crate) fn can_lose_lock(&self) -> bool {
         match self {
-            // A file of the data directory, whose lock file lives as long as the process.
+            // The lock on its file lives as long as the process.
             Self::Sqlite { .. } => false,
             Self::Postgres { .. } => true,
         }
@@ -177,9 +178,11 @@ impl Pools {
 
     pub(crate) async fn close(&self) {
         match self {
-            Self::Sqlite { writer, readers } => {
+            Self::Sqlite { writer, readers, lock } => {
                 readers.close().await;
                 writer.close().await;
+                // Where this fails, the end of the process does it.
+                let _ = lock.unlock();
             }
             Self::Postgres { pool, lock } => {
                 pool.close().await;
@@ -190,12 +193,18 @@ impl Pools {
 }
 
 impl Connection {
+    /// Fails where the database has undone the transaction that began this one. Asked once, before the last writes: if
+    /// it happens during those, they fail themselves.
+    pub(crate) async fn must_be_whole(&mut self) -> Result<(), StoreError> {
+        if let Self::Sqlite(tx) = self {
+            sqlx::raw_sql(SQLITE_IS_WHOLE).execute(&mut **tx).await?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(mut tx) => {
-                sqlx::raw_sql(SQLITE_END).execute(&mut *tx).await?;
-                tx.commit().await?;
-            }
+            Self::Sqlite(tx) => tx.commit().await?,
             Self::Postgres { tx, mut is_silent } => in_time(&mut is_silent, tx.commit()).await?,
         }
         Ok(())
@@ -284,7 +293,15 @@ impl From<MigrateError> for Opening {
 
 async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
     // Made here, for its owner alone; the journal beside it takes the same permissions.
-    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let for_owner = |path: &Path| File::options().create(true).append(true).mode(0o600).open(path);
+    for_owner(path)?;
+    // A file of its own: SQLite's locks on the database belong to the process, and closing any handle to it lets them go.
+    let lock = for_owner(&path.canonicalize()?.with_added_extension("lock"))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(Opening::Taken),
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
@@ -309,7 +326,7 @@ async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
     SQLITE_MIGRATIONS.run(&writer).await?;
     let readers = pool(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
     let readers = readers.connect_with(options.read_only(true)).await?;
-    Ok(Pools::Sqlite { writer, readers })
+    Ok(Pools::Sqlite { writer, readers, lock: Arc::new(lock) })
 }
 
 async fn open_postgres(url: &str) -> Result<Pools, Opening> {

@@ -44,6 +44,21 @@ async fn a_postgres_database_has_one_claviger() {
     assert!(Store::open(&database).await.is_ok());
 }
 
+/// Whatever data directory the other one has, and whatever it calls the file.
+#[tokio::test]
+async fn a_sqlite_database_has_one_claviger() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = crate::sqlite_store(&folder).await;
+    let path = folder.path().join("claviger.db");
+    let alias = folder.path().join("alias.db");
+    std::os::unix::fs::symlink(&path, &alias).unwrap();
+    for name in [&path, &alias] {
+        assert!(matches!(Store::open(&Database::Sqlite(name.clone())).await, Err(OpenError::Taken { .. })));
+    }
+    first.close().await;
+    assert!(Store::open(&Database::Sqlite(alias)).await.is_ok());
+}
+
 #[tokio::test]
 async fn a_database_that_is_away_says_where_and_no_password() {
     let database = Database::Postgres("postgres://ada:hunter2@127.0.0.1:1/keys".to_owned());
