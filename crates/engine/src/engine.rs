@@ -109,8 +109,8 @@ impl Engine {
     /// hold is forgotten, so a follower that lost its place loads again. Parents may come after their children.
     ///
     /// # Errors
-    /// [`ApplyError::Stale`] changes nothing: the engine already knows more. After any other error it says no to
-    /// everything until a load succeeds.
+    /// [`ApplyError::Stale`] changes nothing: the engine already knows more, and was not told to
+    /// [unload](Self::unload). After any other error it says no to everything until a load succeeds.
     pub fn load(&self, revision: Revision, changes: impl Iterator<Item = Change>) -> Result<(), ApplyError> {
         self.try_load(revision, changes.map(Ok))
     }
@@ -144,6 +144,13 @@ impl Engine {
             Ok(seen.as_ref().map_or(Ok(()), |seen| writer.retain(&self.shared, seen))?)
         };
         self.publish_revision(revision, load())
+    }
+
+    /// Says no to everything until the next load, which may be of any revision. For when what the engine knows is no longer
+    /// true: the database has gone back, to before a failover or to a backup.
+    pub fn unload(&self) {
+        let _writer = self.lock_writer();
+        self.shared.revision.store(NOT_LOADED, Ordering::Release);
     }
 
     /// Takes in the changes of one transaction, after which the engine is at its revision. A revision that is not

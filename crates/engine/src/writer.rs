@@ -79,6 +79,7 @@ struct ApiEntry {
 /// What a snapshot held.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    pub(crate) apis: HashSet<ApiName>,
     pub(crate) keys: HashSet<KeyId>,
     pub(crate) organizations: HashSet<OrganizationId>,
     pub(crate) verifiers: HashSet<VerifierId>,
@@ -96,7 +97,10 @@ impl Seen {
             Change::Verifier(verifier) => {
                 self.verifiers.insert(verifier.id);
             }
-            Change::Api(_) | Change::KeyRemoved { .. } => {}
+            Change::Api(api) => {
+                self.apis.insert(api.definition.name().clone());
+            }
+            Change::KeyRemoved { .. } => {}
         }
     }
 }
@@ -176,6 +180,13 @@ impl Writer {
         }
         self.verifiers.retain(|id, _| seen.verifiers.contains(id));
         self.publish_verifiers(shared);
+        let mut is_without = false;
+        for (_, index) in self.api_indexes.iter().filter(|(name, _)| !seen.apis.contains(*name)) {
+            is_without |= self.apis[usize::from(index.0)].compiled.take().is_some();
+        }
+        if is_without {
+            self.publish_directory(shared);
+        }
         Ok(())
     }
 
@@ -207,6 +218,11 @@ impl Writer {
         let compiled = CompiledApi::new(api, &entry.sets, &mut entry.scope_names, |scope| names.number(scope))?;
         drop(names);
         entry.compiled = Some(Arc::new(compiled));
+        self.publish_directory(shared);
+        Ok(())
+    }
+
+    fn publish_directory(&self, shared: &Shared) {
         let epoch = shared.epoch.load(Ordering::Relaxed) + 1;
         let directory = Arc::new(Directory::new(epoch, self.apis.iter().map(|entry| entry.compiled.clone()).collect()));
         // The view first: whoever chooses an api by the directory finds it in the view.
