@@ -14,9 +14,10 @@ use crate::{Actor, App, AppError};
 
 const FLUSH_USAGE_EVERY: Duration = Duration::from_secs(10);
 const FORGET_EVERY_FLUSHES: u32 = 30;
-/// So long a dead ephemeral key is shown, a key that was made with a test key lives, and an answer is kept for whoever
-/// repeats a request. Usage stays.
+/// So long a dead ephemeral key is shown, and an answer is kept for whoever repeats a request. Usage stays.
 const ONE_DAY_SECONDS: i64 = 24 * 3600;
+/// So long after its expiry the engine knows all of a key: no clock is set back by more.
+const EXPIRED_KEYS_KEPT_SECONDS: i64 = 3600;
 /// A follower further behind than this starts from a snapshot.
 const FEED_KEPT_SECONDS: i64 = 7 * 24 * 3600;
 const FORGOTTEN_AT_ONCE: u32 = 500;
@@ -35,6 +36,9 @@ pub(crate) fn start(app: &Arc<App>) {
             if let Err(error) = app.flush_usage().await {
                 tracing::error!(%error, "usage could not be written; trying again");
             }
+            let (engine, now) = (Arc::clone(&app.engine), app.now());
+            // With very many keys it takes a moment.
+            let _ = tokio::task::spawn_blocking(move || shed_expired(&engine, now)).await;
             if tick.is_multiple_of(FORGET_EVERY_FLUSHES)
                 && let Err(error) = app.forget().await
             {

@@ -21,6 +21,13 @@ use crate::verdict::{Request, Verdict, VerifiedKey};
 use crate::verify;
 use crate::writer::{Seen, Writer};
 
+/// Calls of [`Engine::shed_expired`] until every key was looked at.
+const SHED_CALLS: u32 = 8;
+/// Slots that are looked at before the writer's lock is given back.
+const SLOTS_AT_ONCE: u32 = 4096;
+/// What is left of name and metadata of a dead key.
+const TEXTS_OF_THE_DEAD: &[u8] = br#""name":"","metadata":{}"#;
+
 /// How large an engine is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EngineOptions {
@@ -172,6 +179,23 @@ impl Engine {
         self.publish_revision(revision, applied)
     }
 
+    /// Forgets names, metadata, scopes and restrictions of keys that had expired by this instant, as those of revoked keys
+    /// are forgotten at once. Looks at an eighth of all keys each time it is called. To be called every few seconds, with an
+    /// instant that a clock which is set back will not go before; if it does, these keys are refused all the same.
+    ///
+    /// # Errors
+    /// When there is no room to work in. What was not forgotten stays as it was.
+    pub fn shed_expired(&self, by: Timestamp) -> Result<(), ApplyError> {
+        let mut slots = (self.lock_writer().slots() / SHED_CALLS).max(SLOTS_AT_ONCE);
+        while slots > 0 {
+            // Changes have their turn in between.
+            let some = slots.min(SLOTS_AT_ONCE);
+            self.lock_writer().shed_expired(&self.shared, by, some)?;
+            slots -= some;
+        }
+        Ok(())
+    }
+
     /// The revision of the last snapshot or transaction that was taken in; zero before the first.
     pub fn revision(&self) -> Revision {
         Revision(self.shared.revision.load(Ordering::Acquire).max(0))
@@ -206,7 +230,8 @@ impl Engine {
         self.shared.directory.load()
     }
 
-    /// Name, scopes and metadata of a key that a verdict named. `None` if the key was removed since.
+    /// Name, scopes and metadata of a key that a verdict named. `None` if the key was removed since. Of a dead key all of
+    /// them are empty, see [`write_description`](Self::write_description).
     pub fn describe(&self, key: &VerifiedKey) -> Option<Description> {
         let mut json = Vec::new();
         if !self.write_description(key, &mut json) {
@@ -216,7 +241,8 @@ impl Engine {
     }
 
     /// Appends `"scopes":[…],"name":"…","metadata":{…}` of a key that a verdict named, ready for a JSON object: copies
-    /// of bytes. False, with nothing appended, if the key was removed since.
+    /// of bytes. False, with nothing appended, if the key was removed since. Of a dead key, which is one that was revoked or
+    /// [shed](Self::shed_expired), all of them are empty.
     pub fn write_description(&self, key: &VerifiedKey, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         let out = std::cell::RefCell::new(out);
@@ -229,7 +255,14 @@ impl Engine {
             }
             self.append_scopes(record.meta(), &mut out);
             out.push(b',');
-            record.detail().is_some_and(|block| self.shared.texts.append(block, &mut out))
+            match record.detail() {
+                Some(block) => self.shared.texts.append(block, &mut out),
+                None if record.meta().has(Meta::UNKNOWN) => false,
+                None => {
+                    out.extend_from_slice(TEXTS_OF_THE_DEAD);
+                    true
+                }
+            }
         };
         let is_appended = self.shared.records.read(key.slot, append).unwrap_or(false);
         if !is_appended {
