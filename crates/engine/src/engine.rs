@@ -1,6 +1,7 @@
 //! The engine itself: loading, applying, asking.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::Guard;
@@ -39,9 +40,21 @@ pub struct EngineOptions {
     pub keys: usize,
 }
 
+impl EngineOptions {
+    /// Cells of an engine with few keys, and of one with many. The latter are what the memory of a key at ten million of
+    /// them has room for.
+    const USAGE_CELLS: RangeInclusive<usize> = 1 << 18..=1 << 20;
+
+    /// What suits this many keys: up to a quarter of a million, each has four cells.
+    pub fn for_keys(keys: usize) -> Self {
+        let wanted = keys.saturating_mul(4).clamp(*Self::USAGE_CELLS.start(), *Self::USAGE_CELLS.end());
+        Self { usage_cells: wanted.next_power_of_two(), keys }
+    }
+}
+
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { usage_cells: 1 << 18, keys: 0 }
+        Self::for_keys(0)
     }
 }
 
