@@ -78,6 +78,9 @@ impl App {
             if !dead.is_empty() || feed > 0 || answers > 0 {
                 work.done(()).commit().await?;
             }
+            for key in &dead {
+                self.ledger.forget_key(key, now);
+            }
             if is_all {
                 return Ok(());
             }

@@ -144,11 +144,11 @@ impl App {
     ) -> Result<Mutation<KeyRow>, AppError> {
         if key == row.key {
             let revision = row.revision;
-            return Ok(work.at(self.ledger.with_last_used(row), revision));
+            return Ok(work.at(self.with_last_used(row), revision));
         }
         put_key(&mut work, action, &row.key, &key).await?;
         let revision = work.tx.revision();
-        let value = self.ledger.with_last_used(KeyRow { key, last_used: row.last_used, revision });
+        let value = self.with_last_used(KeyRow { key, last_used: row.last_used, revision });
         Ok(work.done(value))
     }
 }
