@@ -132,13 +132,15 @@ pub(crate) async fn old_transactions_are_forgotten_but_never_the_newest(store: S
 }
 
 pub(crate) async fn incarnations_count_up(store: Store) {
-    assert_eq!(store.next_incarnation().await.unwrap(), 1);
-    assert_eq!(store.next_incarnation().await.unwrap(), 2);
+    assert_eq!(store.next_incarnation(0).await.unwrap(), 1);
+    assert_eq!(store.next_incarnation(0).await.unwrap(), 2);
+    assert_eq!(store.next_incarnation(2).await.unwrap(), 3);
+    assert_eq!(store.next_incarnation(7).await.unwrap(), 8);
     store.close().await;
 }
 
 pub(crate) async fn who_was_superseded_writes_nothing(store: Store) {
-    store.next_incarnation().await.unwrap();
+    store.next_incarnation(0).await.unwrap();
     let mut tx = store.begin().await.unwrap();
     store.stand_guard().await.unwrap();
     // As another process does when it starts.
