@@ -254,6 +254,11 @@ impl Acting {
         }
     }
 
+    /// Whether what is made now is test data.
+    pub(crate) fn is_test_key(&self) -> bool {
+        matches!(self, Self::Key { key, .. } if key.environment == Environment::Test)
+    }
+
     /// Whether the actor may change the key as it is, before it is asked what it would become.
     ///
     /// An ephemeral key manages no key; it may only end itself. A parent manages its own children whatever they hold:

@@ -6,7 +6,9 @@ use std::time::Duration;
 use claviger_domain::audit::Action;
 use claviger_domain::change::Change;
 use claviger_domain::key::Key;
+use claviger_domain::limits;
 use claviger_domain::time::Timestamp;
+use claviger_engine::Engine;
 use claviger_store::{feed, idempotency, keys};
 
 use crate::actor::Deed;
@@ -48,9 +50,17 @@ pub(crate) fn start(app: &Arc<App>) {
     });
 }
 
+/// Has the engine forget what it need not know of keys that expired.
+pub(crate) fn shed_expired(engine: &Engine, now: Timestamp) {
+    let by = now.plus_seconds(-EXPIRED_KEYS_KEPT_SECONDS).unwrap_or(Timestamp::from_micros(0));
+    if let Err(error) = engine.shed_expired(by) {
+        tracing::error!(%error, "the engine could not forget what it knows of expired keys");
+    }
+}
+
 impl App {
-    /// Forgets ephemeral keys that died a day ago, keys that were made with a test key a day ago (seed 003: test data is not
-    /// kept), answers that nobody may ask for again and old transactions of the feed, in small batches.
+    /// Forgets ephemeral keys that died a day ago, keys that were made with a test key a day ago and have expired by
+    /// that (seed 003: test data is not kept), answers that nobody may ask for again and old transactions of the feed, in small batches.
     pub async fn forget(&self) -> Result<(), AppError> {
         let (now, actor) = (self.now(), Actor::system());
         let past = |seconds: i64| now.plus_seconds(-seconds).unwrap_or(Timestamp::from_micros(0));
@@ -60,7 +70,9 @@ impl App {
             let mut work = self.begin(&actor).await?;
             let day_ago = past(ONE_DAY_SECONDS);
             let mut dead = keys::list_dead_ephemeral(work.tx.connection().await?, day_ago, FORGOTTEN_AT_ONCE).await?;
-            let old_test = keys::list_old_test(work.tx.connection().await?, day_ago, FORGOTTEN_AT_ONCE).await?;
+            let reader = work.tx.connection().await?;
+            let test_life = limits::MADE_WITH_TEST_KEY_TTL_SECONDS_MAX;
+            let old_test = keys::list_old_test(reader, past(test_life), test_life, FORGOTTEN_AT_ONCE).await?;
             let is_ephemeral = |key: &Key| dead.iter().any(|known| known.id == key.id);
             let old_test: Vec<Key> = old_test.into_iter().filter(|key| !is_ephemeral(key)).collect();
             dead.extend(old_test);
