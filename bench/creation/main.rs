@@ -19,7 +19,6 @@ use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::SystemClock;
-use claviger_engine::EngineOptions;
 use claviger_testkit::Postgres;
 
 const CALLERS: usize = 64;
@@ -72,7 +71,7 @@ struct Deployment {
 impl Deployment {
     async fn open(database: &Database) -> Result<Self> {
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-        let app = App::open(database, None, EngineOptions::default(), clock, entropy).await?;
+        let app = App::open(database, None, None, clock, entropy).await?;
         let operator = Actor::operator();
         app.apply_definition(&operator, Definition::parse(API)?, false).await?.commit().await?;
         let mut organizations = Vec::new();

@@ -24,8 +24,6 @@ use crate::population::{NOW, Traits, api, presented, secrets, snapshot};
 
 /// Verifications of a pass. Where there are fewer keys, they come again and again.
 const VERIFICATIONS: usize = 1 << 19;
-/// Cells of an hour's usage table: every key of a pass has one, and half of the cells stay free.
-const USAGE_CELLS: usize = 1 << 20;
 
 const USAGE: &str = "usage: claviger-bench [--keys 10000,1000000,10000000] [--json] [--plot FILE.svg]";
 
@@ -84,8 +82,7 @@ fn run(size: usize, traits: Traits) -> Report {
     let api = api();
     let secrets = secrets(&api, size);
     let resident_before = resident_bytes();
-    let usage_cells = USAGE_CELLS.min((size * 2).next_power_of_two());
-    let (engine, load_seconds) = load(EngineOptions { usage_cells, keys: size }, &api, &secrets, traits);
+    let (engine, load_seconds) = load(EngineOptions::for_keys(size), &api, &secrets, traits);
     let resident = resident_bytes().saturating_sub(resident_before);
     let floor = Floor::new(&secrets);
     let presented = presented(&secrets, VERIFICATIONS.min(size));

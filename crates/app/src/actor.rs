@@ -5,12 +5,12 @@ use claviger_domain::change::Revision;
 use claviger_domain::definition::{API_KEYS_READ, API_KEYS_WRITE, USAGE_READ};
 use claviger_domain::denial::Denial;
 use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId};
-use claviger_domain::key::{Key, Kind, State};
+use claviger_domain::key::{Environment, Key, Kind, State};
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::scope::Scope;
 use claviger_domain::time::Timestamp;
 use claviger_store::idempotency::Attempt;
-use claviger_store::{Connection, Tx, keys, organizations};
+use claviger_store::{Connection, Tx, admin_tokens, keys, organizations};
 use serde_json::{Map, Value};
 
 use crate::AppError;
@@ -78,6 +78,14 @@ impl Actor {
             Identity::Operator | Identity::AdminToken(_) | Identity::System => Ok(()),
             Identity::Key(_) | Identity::OldSecret(_) => Err(AppError::forbidden("Only the operator can do this.")),
         }
+    }
+
+    /// An admin token that was revoked since it was recognised does nothing any more: the body of a request may come
+    /// long after its head. Keys are looked up by each operation, which needs them.
+    pub(crate) async fn must_not_be_revoked(&self, tx: &mut Tx) -> Result<(), AppError> {
+        let Identity::AdminToken(id) = self.identity else { return Ok(()) };
+        let token = admin_tokens::find(tx.without_new_keys(), id).await?;
+        if token.is_some_and(|token| token.revoked_at.is_none()) { Ok(()) } else { Err(AppError::NotTheOperator) }
     }
 
     /// What the audit log will say that this actor did.
@@ -244,6 +252,11 @@ impl Acting {
                 mine.organization == key.organization && mine.api == key.api && key.environment <= mine.environment
             }
         }
+    }
+
+    /// Whether what is made now is test data.
+    pub(crate) fn is_test_key(&self) -> bool {
+        matches!(self, Self::Key { key, .. } if key.environment == Environment::Test)
     }
 
     /// Whether the actor may change the key as it is, before it is asked what it would become.

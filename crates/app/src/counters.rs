@@ -1,7 +1,7 @@
 //! The file of usage counters: what a process that was killed had counted is written down before counting begins anew.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use claviger_domain::denial::Denial;
 use claviger_domain::id::KeyId;
@@ -23,50 +23,102 @@ pub(crate) async fn open(
     options: EngineOptions,
     entropy: &dyn Entropy,
 ) -> Result<(Engine, i64), StartError> {
-    let Some(path) = path else { return Ok((Engine::new(options), store.next_incarnation().await?)) };
+    let Some(path) = path else { return Ok((Engine::new(options), store.next_incarnation(0).await?)) };
     let mut candidate = [0; 16];
     entropy.fill(&mut candidate);
     let database = store.identify(candidate).await?;
+    let mut past = take_back(store, path, database).await?;
     let mut file = CounterFile::open(path, database)?;
-    match file.left_behind() {
-        LeftBehind::Nothing => {}
-        LeftBehind::Words(words) => match recover(words) {
-            Ok(recovered) => {
-                if recovered.skipped > 0 {
-                    tracing::error!(skipped = recovered.skipped, "some usage counters made no sense and are lost");
-                }
-                write_down(store, recovered.incarnation, recovered.totals).await?;
-            }
-            Err(error) => {
-                tracing::error!(%error, "the usage counters that were left behind cannot be read");
-                file = set_aside(file, path, database)?;
-            }
-        },
-        LeftBehind::OfAnotherDatabase => {
-            tracing::error!("the usage counters that were left behind are of another database");
-            file = set_aside(file, path, database)?;
-        }
-        LeftBehind::Unreadable => {
-            tracing::error!("the file of usage counters is not one of this version");
-            file = set_aside(file, path, database)?;
-        }
+    match take_over(store, &file).await? {
+        Taken::All(incarnation) => past = past.max(incarnation),
+        Taken::Nothing { of } => file = set_aside(file, path, database, of)?,
     }
     // Only now: whoever dies before this leaves the file as it was, and it is all written down again, to the same rows.
-    let incarnation = store.next_incarnation().await?;
+    let incarnation = store.next_incarnation(past).await?;
     let words = file.begin(words_needed(options.usage_cells))?;
     let engine = Engine::with_counters(options, std::sync::Arc::new(words), incarnation)
         .map_err(|error| StartError::Counters(error.to_string()))?;
     Ok((engine, incarnation))
 }
 
-/// Keeps a file that nothing can be done with under another name.
-fn set_aside(file: CounterFile, path: &Path, database: [u8; 16]) -> Result<CounterFile, StartError> {
-    let mut other = path.as_os_str().to_owned();
-    other.push(".set-aside");
+/// What became of the words in a file.
+enum Taken {
+    /// They are written down, under this incarnation; zero if there were none.
+    All(i64),
+    /// They cannot be, because they are of another database, if it is known which.
+    Nothing { of: Option<[u8; 16]> },
+}
+
+async fn take_over(store: &Store, file: &CounterFile) -> Result<Taken, StartError> {
+    match file.left_behind() {
+        LeftBehind::Nothing => Ok(Taken::All(0)),
+        LeftBehind::Words(words) => match recover(words) {
+            Ok(recovered) => {
+                if recovered.skipped > 0 {
+                    tracing::error!(skipped = recovered.skipped, "some usage counters made no sense and are lost");
+                }
+                write_down(store, recovered.incarnation, recovered.totals).await?;
+                Ok(Taken::All(recovered.incarnation))
+            }
+            Err(error) => {
+                tracing::error!(%error, "the usage counters that were left behind cannot be read");
+                Ok(Taken::Nothing { of: None })
+            }
+        },
+        LeftBehind::OfAnotherDatabase(other) => {
+            tracing::error!("the usage counters that were left behind are of another database");
+            Ok(Taken::Nothing { of: Some(other) })
+        }
+        LeftBehind::Unreadable => {
+            tracing::error!("the file of usage counters is not one of this version");
+            Ok(Taken::Nothing { of: None })
+        }
+    }
+}
+
+/// Keeps a file that nothing can be done with under another name, until its database is opened beside it.
+fn set_aside(
+    file: CounterFile,
+    path: &Path,
+    database: [u8; 16],
+    of: Option<[u8; 16]>,
+) -> Result<CounterFile, StartError> {
+    let other = free_name(path, of);
     std::fs::rename(path, &other).map_err(|error| StartError::Counters(error.to_string()))?;
-    tracing::error!(kept = ?other, "it is kept under another name, and counting begins anew");
+    tracing::error!(kept = %other.display(), "it is kept under another name, and counting begins anew");
     drop(file);
     Ok(CounterFile::open(path, database)?)
+}
+
+/// Writes down what was set aside of this database. Returns the highest incarnation that had counted there.
+async fn take_back(store: &Store, path: &Path, database: [u8; 16]) -> Result<i64, StartError> {
+    let mut past = 0;
+    for number in 1.. {
+        let other = name_aside(path, Some(database), number);
+        if !other.exists() {
+            break;
+        }
+        let file = CounterFile::open(&other, database)?;
+        // What is not this database's after all stays where it is.
+        let Taken::All(incarnation) = take_over(store, &file).await? else { continue };
+        past = past.max(incarnation);
+        std::fs::remove_file(&other).map_err(|error| StartError::Counters(error.to_string()))?;
+        tracing::info!(file = %other.display(), "usage counters that were set aside are written down");
+    }
+    Ok(past)
+}
+
+/// The first name that no file has.
+fn free_name(path: &Path, of: Option<[u8; 16]>) -> PathBuf {
+    let mut names = (1..).map(|number| name_aside(path, of, number));
+    names.find(|name| !name.exists()).expect("there is always another number")
+}
+
+fn name_aside(path: &Path, of: Option<[u8; 16]>, number: u32) -> PathBuf {
+    let of = of.map_or("unreadable".to_owned(), |id| format!("{:032x}", u128::from_be_bytes(id)));
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{of}.{number}"));
+    name.into()
 }
 
 /// Writes the totals of a former incarnation; those that the table has already change nothing.

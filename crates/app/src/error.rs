@@ -23,6 +23,9 @@ pub enum AppError {
     /// The key that the caller acts with died between verification and the operation.
     #[error("denied: {0}")]
     Denied(Denial),
+    /// The admin token that the caller acts with was revoked between its recognition and the operation.
+    #[error("the admin token is revoked")]
+    NotTheOperator,
     /// There is no such thing, or it is somebody else's.
     #[error("{what} not found")]
     NotFound {

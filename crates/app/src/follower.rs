@@ -20,6 +20,9 @@ const TRANSACTIONS_PER_READ: u32 = 64;
 const SNAPSHOT_CHUNKS_AHEAD: usize = 4;
 const RETRY_EVERY: Duration = Duration::from_millis(200);
 
+/// Further than any feed goes: the engine will never be where it should.
+const GIVEN_UP: Revision = Revision(i64::MAX);
+
 pub(crate) struct Follower {
     store: Store,
     engine: Arc<Engine>,
@@ -91,6 +94,23 @@ impl Follower {
         self.reach(committed.last().map_or(on_top_of, |last| last.revision)).await
     }
 
+    /// Must be told where a transaction begins that nobody else can commit beside. Whatever the engine knows was
+    /// committed before, so when it knows more, the database has gone back: a failover has lost transactions, or a
+    /// backup was put in the place of it. Then nothing that the engine knows can be relied on, and its revisions
+    /// will be given to others: it says no to everything until all of it is loaded anew.
+    pub(crate) fn begins_at(&self, database: Revision) {
+        let mut missed = self.lock_missed();
+        let known = self.engine.revision().max(*missed);
+        if known <= database || *missed == GIVEN_UP {
+            return;
+        }
+        tracing::error!(%known, %database, "the database has gone back; everything is loaded anew");
+        *missed = Revision::default();
+        self.engine.unload();
+        drop(missed);
+        self.recover_later();
+    }
+
     /// Looks in the background, until it could be looked, whether the database is further than the engine.
     pub(crate) fn recover_later(&self) {
         self.behind.notify_one();
@@ -114,8 +134,7 @@ impl Follower {
     /// Another process has taken over: this engine hears of nothing any more, so it says no from now on.
     pub(crate) fn give_up(&self) {
         let mut missed = self.lock_missed();
-        // Further than any feed goes.
-        *missed = Revision(i64::MAX);
+        *missed = GIVEN_UP;
         self.engine.grant_lease(Timestamp::from_micros(i64::MIN));
     }
 
@@ -135,9 +154,14 @@ impl Follower {
 
     /// Brings the engine to whatever the database is at now.
     async fn reach_latest(&self) -> Result<Revision, AppError> {
-        let mut reader = self.store.read().await?;
-        let latest = feed::find_revision(&mut reader).await?;
-        drop(reader);
+        let latest = {
+            // Nothing is applied meanwhile, so the database is no less far than the engine, unless it has gone back.
+            let _turn = self.turn.lock().await;
+            let mut reader = self.store.read().await?;
+            let latest = feed::find_revision(&mut reader).await?;
+            self.begins_at(latest);
+            latest
+        };
         self.catch_up(latest).await?;
         Ok(latest)
     }

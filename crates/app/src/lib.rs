@@ -30,7 +30,7 @@ use std::sync::Arc;
 use claviger_domain::random::Entropy;
 use claviger_domain::time::{Clock, Timestamp};
 use claviger_engine::{Engine, EngineOptions};
-use claviger_store::{OpenError, Store};
+use claviger_store::{OpenError, Store, snapshot};
 
 pub use actor::Actor;
 pub use audit::{AuditExport, AuditVerification};
@@ -66,17 +66,23 @@ pub struct App {
 impl App {
     /// Opens the database, loads an engine from it and starts the housekeeping that runs beside it. Usage is counted in
     /// the file `counters`, so that none is lost when the process is killed, or in memory alone if there is to be none.
+    /// Without options, the engine is as large as suits the keys that there are.
     /// Must be called inside a tokio runtime that outlives the app.
     pub async fn open(
         database: &Database,
         counters: Option<&Path>,
-        options: EngineOptions,
+        options: Option<EngineOptions>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Arc<Self>, StartError> {
         let store = Store::open(database).await?;
+        let options = match options {
+            Some(options) => options,
+            None => EngineOptions::for_keys(snapshot::count_keys(&mut store.read().await?).await?),
+        };
         let (engine, incarnation) = counters::open(&store, counters, options, &*entropy).await?;
         let engine = Arc::new(engine);
+        maintenance::shed_expired(&engine, clock.now());
         let follower = Follower::start(store.clone(), Arc::clone(&engine));
         follower.load().await?;
         guard::start(store.clone(), &follower);

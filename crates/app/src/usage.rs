@@ -1,5 +1,7 @@
 //! Usage: from the engine's counters to the table (live keys) or to memory (test keys), and back as reports.
 
+mod memory;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,12 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use claviger_domain::denial::Denial;
 use claviger_domain::id::{KeyId, OrganizationId};
-use claviger_domain::key::{ApiName, Environment};
+use claviger_domain::key::{ApiName, Environment, Key};
 use claviger_domain::time::Timestamp;
 use claviger_engine::UsageTotal;
 use claviger_store::usage::UsageRow;
-use claviger_store::{apis, organizations, usage};
+use claviger_store::{Connection, apis, organizations, usage};
 
+use self::memory::Memory;
 use crate::actor::{Acting, Need};
 use crate::{Actor, App, AppError, KeyRow};
 
@@ -24,6 +27,8 @@ pub const ALLOWED: &str = "allowed";
 pub(crate) const ROWS_PER_WRITE: usize = 500;
 /// Written totals of hours older than this are not kept in memory any longer.
 const HOURS_REMEMBERED: i64 = 4;
+/// The engine closes hours that are so many before the present one.
+const HOURS_OPEN: i64 = 2;
 
 /// Whose usage. The operator names both; a key that acts asks for its own place.
 #[derive(Clone, Debug, Default)]
@@ -90,8 +95,6 @@ impl UsageCounts {
 impl App {
     /// The calls of this month, up to this very moment.
     pub async fn usage(&self, actor: &Actor, query: UsageQuery) -> Result<UsageReport, AppError> {
-        // Held to the end: what is written and what is not must not change places while both are added up.
-        let unwritten = self.collect_usage().await;
         let now = self.now();
         let mut reader = self.store.read().await?;
         let (organization, api, key) = match actor.look_up(&mut reader, Need::ReadUsage, now).await? {
@@ -105,15 +108,23 @@ impl App {
                 (organization, api, None)
             }
         };
+        drop(reader);
         let place = (organization, api);
         let (period_start, period_end) = (now.month_start(), now.next_month_start());
         let hours = period_start.hour()..period_end.hour();
+        // First what is not written, then a view of the table: what is written in between is in both, and the table's part
+        // is taken away again.
+        let unwritten = self.collect_usage().await.of(&place, &hours);
+        let mut reader = self.store.read().await?;
+        let unwritten = self.less_what_is_written(&mut reader, &place, unwritten).await?;
         let counts = async |reader: &mut _, key| {
             let mut counts = UsageCounts::default();
             for sum in usage::sum(reader, place.0, &place.1, key, hours.clone()).await? {
                 counts.add(Environment::Live, &sum.scope, &sum.outcome, sum.total.unsigned_abs());
             }
-            unwritten.add_to(&mut counts, &place, key, &hours);
+            for (bucket, more) in unwritten.iter().filter(|(bucket, _)| key.is_none_or(|key| key == bucket.key)) {
+                counts.add(Environment::Live, &bucket.scope, &bucket.outcome, *more);
+            }
             self.ledger.memory().add_to(&mut counts, &place, key, &hours);
             Ok::<_, AppError>(counts)
         };
@@ -126,9 +137,28 @@ impl App {
         Ok(UsageReport { organization, api, period_start, period_end, organization_counts, key_counts })
     }
 
+    /// How much more each total is than what the table has of it.
+    async fn less_what_is_written(
+        &self,
+        reader: &mut Connection,
+        place: &Place,
+        totals: HashMap<Bucket, i64>,
+    ) -> Result<HashMap<Bucket, u64>, AppError> {
+        let mut written: HashMap<Bucket, i64> = HashMap::new();
+        if let Some(first) = totals.keys().map(|bucket| bucket.hour).min() {
+            let rows = usage::list_from(reader, self.ledger.incarnation, place.0, &place.1, first).await?;
+            written.extend(rows.iter().map(|row| (Bucket::of(row), row.total)));
+        }
+        let more = |(bucket, total): (Bucket, i64)| {
+            let more = total - written.get(&bucket).copied().unwrap_or(0);
+            (bucket, more.max(0).unsigned_abs())
+        };
+        Ok(totals.into_iter().map(more).filter(|(_, more)| *more > 0).collect())
+    }
+
     /// Takes over what the engine has counted, without writing it. Returns when everything that was counted before the
-    /// call is there, and holds it still.
-    pub(crate) async fn collect_usage(&self) -> tokio::sync::MutexGuard<'_, Unwritten> {
+    /// call is there, and holds it still: whoever calls does nothing slow with it.
+    async fn collect_usage(&self) -> tokio::sync::MutexGuard<'_, Unwritten> {
         let ledger = &self.ledger;
         let arrived = ledger.collections_started.load(Ordering::SeqCst);
         let mut unwritten = ledger.unwritten.lock().await;
@@ -140,30 +170,44 @@ impl App {
                 ledger.take(&mut unwritten, total);
             }
             unwritten.forget_before(now.hour() - HOURS_REMEMBERED);
-            ledger.memory().forget_before(now.month_start().hour());
+            ledger.memory().sum_up(now);
         }
         unwritten
     }
 
     /// Writes what has been counted with live keys.
     pub(crate) async fn flush_usage(&self) -> Result<(), AppError> {
-        let mut unwritten = self.collect_usage().await;
-        let due: Vec<UsageRow> = unwritten.pending.values().cloned().collect();
+        let due: Vec<UsageRow> = self.collect_usage().await.pending.values().cloned().collect();
         for rows in due.chunks(ROWS_PER_WRITE) {
             usage::put_totals(&self.store, self.ledger.incarnation, rows).await?;
-            unwritten.wrote(rows);
+            self.ledger.unwritten.lock().await.wrote(rows);
             self.ledger.memory().wrote(rows);
         }
-        // All that was ever collected is written.
-        for total in self.engine.usage().close_hours(self.now()) {
-            self.ledger.take(&mut unwritten, total);
+        let mut unwritten = self.ledger.unwritten.lock().await;
+        // The engine forgets only totals of hours that were closed. If somebody else collected some since, they come first.
+        if unwritten.pending.keys().all(|bucket| bucket.hour > unwritten.closed_through) {
+            let now = self.now();
+            unwritten.closed_through = unwritten.closed_through.max(now.hour() - HOURS_OPEN);
+            for total in self.engine.usage().close_hours(now) {
+                self.ledger.take(&mut unwritten, total);
+            }
         }
         Ok(())
     }
 }
 
+impl App {
+    /// The row with the last use that the engine or memory knows of, if that is later.
+    pub(crate) fn with_last_used(&self, row: KeyRow) -> KeyRow {
+        let counted = self.engine.usage().last_used(row.key.id, &row.key.digest);
+        let collected = self.ledger.memory().last_used(row.key.id);
+        KeyRow { last_used: row.last_used.max(collected).max(counted), ..row }
+    }
+}
+
 /// What has been counted and where it has gone.
 pub(crate) struct Ledger {
+    /// The number of this run of the process.
     incarnation: i64,
     collections_started: AtomicU64,
     unwritten: tokio::sync::Mutex<Unwritten>,
@@ -188,18 +232,24 @@ impl Bucket {
 
 /// Totals of live keys that the table does not have yet, and what it has.
 #[derive(Default)]
-pub(crate) struct Unwritten {
+struct Unwritten {
     collection: u64,
     pending: HashMap<Bucket, UsageRow>,
     written: HashMap<Bucket, i64>,
+    /// Hours up to this one the engine has closed.
+    closed_through: i64,
 }
 
 impl Unwritten {
+    /// Takes note of rows that the table has. Meanwhile there may be more to write.
     fn wrote(&mut self, rows: &[UsageRow]) {
         for row in rows {
             let bucket = Bucket::of(row);
-            self.pending.remove(&bucket);
-            self.written.insert(bucket, row.total);
+            if self.pending.get(&bucket).is_some_and(|pending| pending.total <= row.total) {
+                self.pending.remove(&bucket);
+            }
+            let written = self.written.entry(bucket).or_insert(row.total);
+            *written = row.total.max(*written);
         }
     }
 
@@ -207,46 +257,10 @@ impl Unwritten {
         self.written.retain(|bucket, _| bucket.hour >= hour);
     }
 
-    fn add_to(&self, counts: &mut UsageCounts, place: &Place, key: Option<KeyId>, hours: &Range<i64>) {
-        for (bucket, row) in &self.pending {
-            let is_of_place = row.organization == place.0 && row.api == place.1;
-            if is_of_place && key.is_none_or(|key| key == bucket.key) && hours.contains(&bucket.hour) {
-                let more = row.total - self.written.get(bucket).copied().unwrap_or(0);
-                counts.add(Environment::Live, &bucket.scope, &bucket.outcome, more.max(0).unsigned_abs());
-            }
-        }
-    }
-}
-
-/// What only memory knows: the usage of test keys, and the last use of keys where the table does not have it yet.
-#[derive(Default)]
-pub(crate) struct Memory {
-    test_totals: HashMap<Place, HashMap<Bucket, u64>>,
-    last_used: HashMap<KeyId, Timestamp>,
-}
-
-impl Memory {
-    fn add_to(&self, counts: &mut UsageCounts, place: &Place, key: Option<KeyId>, hours: &Range<i64>) {
-        for (bucket, total) in self.test_totals.get(place).into_iter().flatten() {
-            if key.is_none_or(|key| key == bucket.key) && hours.contains(&bucket.hour) {
-                counts.add(Environment::Test, &bucket.scope, &bucket.outcome, *total);
-            }
-        }
-    }
-
-    fn wrote(&mut self, rows: &[UsageRow]) {
-        for row in rows.iter().filter(|row| row.last_used.is_some()) {
-            self.last_used.remove(&row.key);
-        }
-    }
-
-    /// Test usage is kept for the month it belongs to.
-    fn forget_before(&mut self, hour: i64) {
-        self.test_totals.retain(|_, totals| {
-            totals.retain(|bucket, _| bucket.hour >= hour);
-            !totals.is_empty()
-        });
-        self.last_used.retain(|_, at| at.hour() >= hour);
+    fn of(&self, place: &Place, hours: &Range<i64>) -> HashMap<Bucket, i64> {
+        let is_of_place = |row: &&UsageRow| row.organization == place.0 && row.api == place.1;
+        let rows = self.pending.values().filter(is_of_place).filter(|row| hours.contains(&row.hour));
+        rows.map(|row| (Bucket::of(row), row.total)).collect()
     }
 }
 
@@ -260,10 +274,9 @@ impl Ledger {
         }
     }
 
-    /// The row with the last use that memory knows of, if that is later.
-    pub(crate) fn with_last_used(&self, row: KeyRow) -> KeyRow {
-        let last_used = row.last_used.max(self.memory().last_used.get(&row.key.id).copied());
-        KeyRow { last_used, ..row }
+    /// Forgets a key that is no more.
+    pub(crate) fn forget_key(&self, key: &Key, now: Timestamp) {
+        self.memory().forget_key(&(key.organization, key.api.clone()), key.id, now.hour());
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -274,7 +287,7 @@ impl Ledger {
         let bucket = Bucket {
             key: total.key,
             hour: total.hour,
-            scope: total.scope.map_or_else(|| NO_SCOPE.to_owned(), |scope| scope.to_string()),
+            scope: total.scope.as_ref().map_or_else(|| NO_SCOPE.to_owned(), ToString::to_string),
             outcome: total.outcome.map_or(ALLOWED, Denial::as_str).to_owned(),
         };
         let is_test = total.environment == Environment::Test;
@@ -284,11 +297,10 @@ impl Ledger {
         }
         let mut memory = self.memory();
         if total.outcome.is_none() {
-            let last_used = memory.last_used.entry(total.key).or_insert(total.last_used);
-            *last_used = (*last_used).max(total.last_used);
+            memory.note_use(&total);
         }
         if is_test {
-            memory.test_totals.entry((total.organization, total.api)).or_default().insert(bucket, total.count);
+            memory.put_test((total.organization, total.api), bucket, total.count);
             return;
         }
         let row = UsageRow {

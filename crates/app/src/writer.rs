@@ -141,6 +141,7 @@ impl Group {
             }
         };
         let seen = tx.revision_before();
+        self.follower.begins_at(seen);
         let mut next = Some(first);
         let mut members = 0;
         while let Some(ask) = next.take() {

@@ -10,7 +10,6 @@ use claviger_app::{App, Database};
 use claviger_domain::address::TrustedProxies;
 use claviger_domain::random::SystemEntropy;
 use claviger_domain::time::SystemClock;
-use claviger_engine::EngineOptions;
 use claviger_gate::listen::{self, SocketFile, TcpListeners};
 use claviger_gate::{Door, Front, Gate, Verify};
 use claviger_server::{InFlight, ServerState};
@@ -51,7 +50,7 @@ impl Node {
         let database = config.database.clone().unwrap_or_else(|| directory.database());
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
         let counters = directory.counters();
-        let opened = App::open(&database, Some(&counters), EngineOptions::default(), clock, entropy).await;
+        let opened = App::open(&database, Some(&counters), None, clock, entropy).await;
         let app = opened.map_err(|error| {
             let next = match database {
                 Database::Sqlite(_) => {

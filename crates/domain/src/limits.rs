@@ -26,6 +26,8 @@ pub const KEYS_PER_ORGANIZATION_MAX: i64 = 10_000;
 pub const OVERLAP_SECONDS_MAX: i64 = 7 * 24 * 3600;
 /// Longest life of an ephemeral key: one day.
 pub const EPHEMERAL_TTL_SECONDS_MAX: i64 = 24 * 3600;
+/// Longest life of a key that is made with a test key: one day, for test data is not kept (seed 003).
+pub const MADE_WITH_TEST_KEY_TTL_SECONDS_MAX: i64 = 24 * 3600;
 /// Longest life of any key that has one: ten years.
 pub const TTL_SECONDS_MAX: i64 = 10 * 366 * 24 * 3600;
 /// Rows in a page of a list, unless asked otherwise, and at most.

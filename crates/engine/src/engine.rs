@@ -1,6 +1,7 @@
 //! The engine itself: loading, applying, asking.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::Guard;
@@ -21,6 +22,13 @@ use crate::verdict::{Request, Verdict, VerifiedKey};
 use crate::verify;
 use crate::writer::{Seen, Writer};
 
+/// Calls of [`Engine::shed_expired`] until every key was looked at.
+const SHED_CALLS: u32 = 8;
+/// Slots that are looked at before the writer's lock is given back.
+const SLOTS_AT_ONCE: u32 = 4096;
+/// What is left of name and metadata of a dead key.
+const TEXTS_OF_THE_DEAD: &[u8] = br#""name":"","metadata":{}"#;
+
 /// How large an engine is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EngineOptions {
@@ -32,9 +40,21 @@ pub struct EngineOptions {
     pub keys: usize,
 }
 
+impl EngineOptions {
+    /// Cells of an engine with few keys, and of one with many. The latter are what the memory of a key at ten million of
+    /// them has room for.
+    const USAGE_CELLS: RangeInclusive<usize> = 1 << 18..=1 << 20;
+
+    /// What suits this many keys: up to a quarter of a million, each has four cells.
+    pub fn for_keys(keys: usize) -> Self {
+        let wanted = keys.saturating_mul(4).clamp(*Self::USAGE_CELLS.start(), *Self::USAGE_CELLS.end());
+        Self { usage_cells: wanted.next_power_of_two(), keys }
+    }
+}
+
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { usage_cells: 1 << 18, keys: 0 }
+        Self::for_keys(0)
     }
 }
 
@@ -109,8 +129,8 @@ impl Engine {
     /// hold is forgotten, so a follower that lost its place loads again. Parents may come after their children.
     ///
     /// # Errors
-    /// [`ApplyError::Stale`] changes nothing: the engine already knows more. After any other error it says no to
-    /// everything until a load succeeds.
+    /// [`ApplyError::Stale`] changes nothing: the engine already knows more, and was not told to
+    /// [unload](Self::unload). After any other error it says no to everything until a load succeeds.
     pub fn load(&self, revision: Revision, changes: impl Iterator<Item = Change>) -> Result<(), ApplyError> {
         self.try_load(revision, changes.map(Ok))
     }
@@ -146,6 +166,13 @@ impl Engine {
         self.publish_revision(revision, load())
     }
 
+    /// Says no to everything until the next load, which may be of any revision. For when what the engine knows is no longer
+    /// true: the database has gone back, to before a failover or to a backup.
+    pub fn unload(&self) {
+        let _writer = self.lock_writer();
+        self.shared.revision.store(NOT_LOADED, Ordering::Release);
+    }
+
     /// Takes in the changes of one transaction, after which the engine is at its revision. A revision that is not
     /// newer than the engine's is ignored: applying twice is applying once.
     ///
@@ -163,6 +190,23 @@ impl Engine {
         }
         let applied = changes.iter().try_for_each(|change| writer.apply(&self.shared, change));
         self.publish_revision(revision, applied)
+    }
+
+    /// Forgets names, metadata, scopes and restrictions of keys that had expired by this instant, as those of revoked keys
+    /// are forgotten at once. Looks at an eighth of all keys each time it is called. To be called every few seconds, with an
+    /// instant that a clock which is set back will not go before; if it does, these keys are refused all the same.
+    ///
+    /// # Errors
+    /// When there is no room to work in. What was not forgotten stays as it was.
+    pub fn shed_expired(&self, by: Timestamp) -> Result<(), ApplyError> {
+        let mut slots = (self.lock_writer().slots() / SHED_CALLS).max(SLOTS_AT_ONCE);
+        while slots > 0 {
+            // Changes have their turn in between.
+            let some = slots.min(SLOTS_AT_ONCE);
+            self.lock_writer().shed_expired(&self.shared, by, some)?;
+            slots -= some;
+        }
+        Ok(())
     }
 
     /// The revision of the last snapshot or transaction that was taken in; zero before the first.
@@ -199,7 +243,8 @@ impl Engine {
         self.shared.directory.load()
     }
 
-    /// Name, scopes and metadata of a key that a verdict named. `None` if the key was removed since.
+    /// Name, scopes and metadata of a key that a verdict named. `None` if the key was removed since. Of a dead key all of
+    /// them are empty, see [`write_description`](Self::write_description).
     pub fn describe(&self, key: &VerifiedKey) -> Option<Description> {
         let mut json = Vec::new();
         if !self.write_description(key, &mut json) {
@@ -209,7 +254,8 @@ impl Engine {
     }
 
     /// Appends `"scopes":[…],"name":"…","metadata":{…}` of a key that a verdict named, ready for a JSON object: copies
-    /// of bytes. False, with nothing appended, if the key was removed since.
+    /// of bytes. False, with nothing appended, if the key was removed since. Of a dead key, which is one that was revoked or
+    /// [shed](Self::shed_expired), all of them are empty.
     pub fn write_description(&self, key: &VerifiedKey, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         let out = std::cell::RefCell::new(out);
@@ -222,7 +268,14 @@ impl Engine {
             }
             self.append_scopes(record.meta(), &mut out);
             out.push(b',');
-            record.detail().is_some_and(|block| self.shared.texts.append(block, &mut out))
+            match record.detail() {
+                Some(block) => self.shared.texts.append(block, &mut out),
+                None if record.meta().has(Meta::UNKNOWN) => false,
+                None => {
+                    out.extend_from_slice(TEXTS_OF_THE_DEAD);
+                    true
+                }
+            }
         };
         let is_appended = self.shared.records.read(key.slot, append).unwrap_or(false);
         if !is_appended {

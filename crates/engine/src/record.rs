@@ -61,6 +61,10 @@ impl Meta {
         Self(u64::from(set) | u64::from(api.0) << 32 | kind << 48 | environment << 50 | flags)
     }
 
+    pub(crate) fn with_set(self, set: u32) -> Self {
+        Self(self.0 >> 32 << 32 | u64::from(set))
+    }
+
     pub(crate) fn set(self) -> u32 {
         self.0 as u32
     }
@@ -255,9 +259,10 @@ impl Record<'_> {
         std::array::from_fn(|word| self.line.0[1 + word].load(Ordering::Relaxed))
     }
 
-    pub(crate) fn old_digest(&self) -> Option<[u64; 4]> {
+    /// The old secret's digest and when it stops working.
+    pub(crate) fn old(&self) -> Option<([u64; 4], i64)> {
         let digest = || std::array::from_fn(|word| self.terms.0[3 + word].load(Ordering::Relaxed));
-        self.meta().has(Meta::OLD).then(digest)
+        self.meta().has(Meta::OLD).then(|| (digest(), self.terms.0[2].load(Ordering::Relaxed) as i64))
     }
 
     #[inline]

@@ -21,9 +21,9 @@ use crate::verdict::ScopeIndex;
 pub(crate) const FULL: u64 = 1 << 63;
 /// The set of keys with full access.
 pub(crate) const FULL_SET: u32 = 0;
-/// The set that nobody made: its word is zero in every api.
+/// The set that nobody made, which dead keys have: its word is zero in every api.
 pub(crate) const NO_SET: u32 = u32::MAX;
-/// Sets of one api. Each needs a live key of its own.
+/// Sets of one api. Each needs a key of its own that is not dead: of keys there is a limit to those.
 const SETS_MAX: usize = 1 << 22;
 
 /// Whether a holder of `mask` may do what asks for `bit`. A bit of zero is held by nobody but full access.

@@ -11,6 +11,7 @@ use claviger_domain::key::{ApiName, Environment, Key, Kind};
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::{Scope, Scopes};
+use claviger_domain::time::{Timestamp, has_expired};
 use hashbrown::HashTable;
 
 use crate::directory::{CompiledApi, Directory};
@@ -51,6 +52,10 @@ pub(crate) struct Writer {
     api_indexes: HashMap<ApiName, ApiIndex>,
     texts: TextsWriter,
     verifiers: HashMap<VerifierId, Verifier>,
+    /// Keys that had expired by this instant are kept as dead ones.
+    dead_by: Timestamp,
+    /// The slot at which the search for expired keys goes on.
+    search_from: u32,
 }
 
 /// Numbers of rows that are given out and taken back.
@@ -79,6 +84,7 @@ struct ApiEntry {
 /// What a snapshot held.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    pub(crate) apis: HashSet<ApiName>,
     pub(crate) keys: HashSet<KeyId>,
     pub(crate) organizations: HashSet<OrganizationId>,
     pub(crate) verifiers: HashSet<VerifierId>,
@@ -96,7 +102,10 @@ impl Seen {
             Change::Verifier(verifier) => {
                 self.verifiers.insert(verifier.id);
             }
-            Change::Api(_) | Change::KeyRemoved { .. } => {}
+            Change::Api(api) => {
+                self.apis.insert(api.definition.name().clone());
+            }
+            Change::KeyRemoved { .. } => {}
         }
     }
 }
@@ -110,7 +119,7 @@ struct Holdings {
     restrictions: Option<u32>,
     detail: Option<u32>,
     digest: [u64; 4],
-    old_digest: Option<[u64; 4]>,
+    old: Option<([u64; 4], i64)>,
     organization: u32,
 }
 
@@ -135,6 +144,8 @@ impl Writer {
             api_indexes: HashMap::new(),
             texts: TextsWriter::default(),
             verifiers: HashMap::new(),
+            dead_by: Timestamp::from_micros(i64::MIN),
+            search_from: 0,
         }
     }
 
@@ -176,6 +187,13 @@ impl Writer {
         }
         self.verifiers.retain(|id, _| seen.verifiers.contains(id));
         self.publish_verifiers(shared);
+        let mut is_without = false;
+        for (_, index) in self.api_indexes.iter().filter(|(name, _)| !seen.apis.contains(*name)) {
+            is_without |= self.apis[usize::from(index.0)].compiled.take().is_some();
+        }
+        if is_without {
+            self.publish_directory(shared);
+        }
         Ok(())
     }
 
@@ -207,13 +225,17 @@ impl Writer {
         let compiled = CompiledApi::new(api, &entry.sets, &mut entry.scope_names, |scope| names.number(scope))?;
         drop(names);
         entry.compiled = Some(Arc::new(compiled));
+        self.publish_directory(shared);
+        Ok(())
+    }
+
+    fn publish_directory(&self, shared: &Shared) {
         let epoch = shared.epoch.load(Ordering::Relaxed) + 1;
         let directory = Arc::new(Directory::new(epoch, self.apis.iter().map(|entry| entry.compiled.clone()).collect()));
         // The view first: whoever chooses an api by the directory finds it in the view.
         shared.publish(|view| view.directory = Arc::clone(&directory));
         shared.epoch.store(epoch, Ordering::Release);
         shared.directory.store(directory);
-        Ok(())
     }
 
     fn apply_organization(&mut self, shared: &Shared, organization: &Organization) -> Result<(), ApplyError> {
@@ -225,9 +247,14 @@ impl Writer {
     fn apply_key(&mut self, shared: &Shared, key: &Key) -> Result<(), ApplyError> {
         let slot = self.slot_or_insert(shared, key.id)?;
         let organization = self.organization_row(shared, key.organization)?;
-        let terms = self.insert_terms_of(shared, key)?;
-        let detail = self.texts.insert(&shared.texts, &key.name, &key.metadata);
-        let detail = Some(detail.ok_or(ApplyError::Full("names and metadata"))?);
+        let is_dead = key.revocation.is_some() || has_expired(key.expires_at, self.dead_by);
+        let terms = self.insert_terms_of(shared, key, is_dead)?;
+        let detail = if is_dead {
+            None
+        } else {
+            let detail = self.texts.insert(&shared.texts, &key.name, &key.metadata);
+            Some(detail.ok_or(ApplyError::Full("names and metadata"))?)
+        };
         let digest = key.digest.words();
         let fields = Fields { terms, digest, id: key.id, organization, detail, expires_at: key.expires_at };
         let former = holdings(shared, slot);
@@ -239,9 +266,11 @@ impl Writer {
         Ok(())
     }
 
-    fn insert_terms_of(&mut self, shared: &Shared, key: &Key) -> Result<u32, ApplyError> {
+    /// Of a dead key only what it takes to say of what it died: anybody can make keys and end them, again and again, and
+    /// they stay known.
+    fn insert_terms_of(&mut self, shared: &Shared, key: &Key, is_dead: bool) -> Result<u32, ApplyError> {
         let api = self.api_index(&key.api)?;
-        let set = self.acquire_set(api, &key.scopes)?;
+        let set = if is_dead { NO_SET } else { self.acquire_set(api, &key.scopes)? };
         let flags = [
             (key.revocation.is_some(), Meta::REVOKED),
             (key.disabled, Meta::DISABLED),
@@ -249,18 +278,49 @@ impl Writer {
             (key.old_secret.is_some(), Meta::OLD),
         ];
         let flags = flags.into_iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag);
-        let parent = match key.parent_id {
-            Some(id) => {
-                let slot = self.slot_or_insert(shared, id)?;
-                *self.children.entry(slot).or_insert(0) += 1;
-                Some(slot)
-            }
+        // Nothing that becomes of its parent alters a revoked key.
+        let parent = match key.parent_id.filter(|_| key.revocation.is_none()) {
+            Some(id) => Some(self.slot_or_insert(shared, id)?),
             None => None,
         };
-        let restrictions = self.insert_restrictions(shared, &key.restrictions)?;
+        let rules = if is_dead { &Restrictions::NONE } else { &key.restrictions };
+        let restrictions = self.insert_restrictions(shared, rules)?;
         let old = key.old_secret.map(|old| (old.digest.words(), old.overlap_ends_at.as_micros()));
         let meta = Meta::new(set, api, key.kind, key.environment, flags);
         self.insert_terms(shared, &Terms { meta, parent, restrictions, old })
+    }
+
+    /// Looks at so many slots for keys that had expired by an instant, and keeps of them what is kept of dead keys. From
+    /// now on keys that come and had expired by then are kept so from the beginning.
+    pub(crate) fn shed_expired(&mut self, shared: &Shared, by: Timestamp, slots: u32) -> Result<(), ApplyError> {
+        self.dead_by = by;
+        for _ in 0..slots.min(self.slot_rows.next) {
+            let slot = self.search_from % self.slot_rows.next;
+            self.search_from = slot + 1;
+            self.shed_if_expired(shared, slot)?;
+        }
+        Ok(())
+    }
+
+    fn shed_if_expired(&mut self, shared: &Shared, slot: u32) -> Result<(), ApplyError> {
+        let inspect = |record: &Record<'_>| (record.id(), record.expires_at());
+        let Some((id, expires_at)) = shared.records.read(slot, inspect) else { return Ok(()) };
+        if !has_expired(expires_at, self.dead_by) {
+            return Ok(());
+        }
+        let Some(former) = holdings(shared, slot).filter(|former| former.meta.set() != NO_SET) else { return Ok(()) };
+        let Holdings { parent, old, digest, organization, .. } = former;
+        let terms = Terms { meta: former.meta.with_set(NO_SET), parent, restrictions: None, old };
+        let terms = self.insert_terms(shared, &terms)?;
+        let fields = Fields { terms, digest, id, organization, detail: None, expires_at };
+        shared.records.write(slot, &fields).ok_or(ApplyError::Full("keys"))?;
+        self.give_back(shared, &former);
+        Ok(())
+    }
+
+    /// How many slots have ever held a key.
+    pub(crate) fn slots(&self) -> u32 {
+        self.slot_rows.next
     }
 
     /// Forgets a key. Its slot rests until nothing can be counted for it any more.
@@ -396,6 +456,9 @@ impl Writer {
         }
         let row = self.terms.take();
         shared.records.write_terms(row, terms).ok_or(ApplyError::Full("keys"))?;
+        if let Some(parent) = terms.parent {
+            *self.children.entry(parent).or_insert(0) += 1;
+        }
         if !is_private {
             self.terms_shared.insert(terms.meta, (row, 1));
         }
@@ -495,23 +558,23 @@ impl Holdings {
     /// The digests that the index has entries for.
     fn digests(&self) -> impl Iterator<Item = [u64; 4]> {
         let digest = (!self.meta.has(Meta::UNKNOWN)).then_some(self.digest);
-        [digest, self.old_digest].into_iter().flatten()
+        [digest, self.old.map(|(digest, _)| digest)].into_iter().flatten()
     }
 }
 
 fn holdings(shared: &Shared, slot: u32) -> Option<Holdings> {
     let inspect = |record: &Record<'_>| {
         let (parent, restrictions) = record.parent_and_restrictions();
-        let old_digest = record.old_digest();
+        let old = record.old();
         Holdings {
             terms: record.terms(),
             meta: record.meta(),
-            is_private: parent.is_some() || restrictions.is_some() || old_digest.is_some(),
+            is_private: parent.is_some() || restrictions.is_some() || old.is_some(),
             parent,
             restrictions,
             detail: record.detail(),
             digest: record.digest(),
-            old_digest,
+            old,
             organization: record.organization(),
         }
     };

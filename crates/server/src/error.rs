@@ -187,6 +187,7 @@ impl From<AppError> for Failure {
             AppError::Invalid { field: None, message } => Self::invalid(None, &message),
             AppError::Forbidden { message } => Self::refused(StatusCode::FORBIDDEN, "forbidden", &message),
             AppError::Denied(denial) => Self::denied(denial, None, None),
+            AppError::NotTheOperator => Self::not_the_operator(true),
             AppError::NotFound { what } => Self::not_found(what),
             AppError::Conflict { message } => Self::refused(StatusCode::CONFLICT, "conflict", &message),
             AppError::PreconditionFailed => Self::precondition_failed(),

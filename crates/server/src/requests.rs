@@ -48,7 +48,7 @@ pub(crate) struct CreateKeyBody {
     /// Says that a network of all addresses is meant.
     #[serde(default)]
     allow_any_ip: bool,
-    /// When it dies by itself.
+    /// When it dies by itself. A key that is made with a test key does after a day at the latest.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     /// How long it lives from now, instead of `expires_at`.

@@ -42,8 +42,8 @@ pub enum LeftBehind<'a> {
     Nothing,
     /// Its words.
     Words(&'a [AtomicU64]),
-    /// Words that were counted for another database.
-    OfAnotherDatabase,
+    /// Words that were counted for another database, this one.
+    OfAnotherDatabase([u8; 16]),
     /// Something else: not a file of this version, or only a part of one.
     Unreadable,
 }
@@ -128,7 +128,8 @@ impl CounterFile {
             return LeftBehind::Unreadable;
         }
         if [high, low] != halves(self.database) {
-            return LeftBehind::OfAnotherDatabase;
+            let other = u128::from(high) << 64 | u128::from(low);
+            return LeftBehind::OfAnotherDatabase(other.to_be_bytes());
         }
         LeftBehind::Words(words)
     }

@@ -130,12 +130,17 @@ impl Store {
     }
 
     /// Raises and returns the number of this run of the process, under which it owns its usage rows. From then on, whoever
-    /// had a number before writes nothing but those.
-    pub async fn next_incarnation(&self) -> Result<i64, StoreError> {
+    /// had a number before writes nothing but those. It is past another that is known: a database that was restored may
+    /// have forgotten it, and rows are never shared.
+    pub async fn next_incarnation(&self, past: i64) -> Result<i64, StoreError> {
         let mut connection = self.pools.write().await?;
         let raised = on_either!(
             &mut connection,
-            sqlx::query_scalar("UPDATE deployment SET incarnation = incarnation + 1 RETURNING incarnation"),
+            sqlx::query_scalar(
+                "UPDATE deployment SET incarnation = CASE WHEN incarnation < $1 THEN $1 ELSE incarnation END + 1
+                 RETURNING incarnation",
+            )
+            .bind(past),
             fetch_one
         )?;
         connection.commit().await?;

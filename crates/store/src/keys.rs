@@ -396,19 +396,28 @@ pub async fn list_dead_ephemeral(
     rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
 }
 
-/// Test keys that were made with another key before an instant, oldest first, at most `limit` of them. Keys that have
-/// children wait until those are gone.
-pub async fn list_old_test(connection: &mut Connection, before: Timestamp, limit: u32) -> Result<Vec<Key>, StoreError> {
+/// Test keys that were made with another key before an instant, to live for so many seconds at most, oldest first, at
+/// most `limit` of them. Keys that have children wait until those are gone.
+pub async fn list_old_test(
+    connection: &mut Connection,
+    before: Timestamp,
+    ttl_seconds_max: i64,
+    limit: u32,
+) -> Result<Vec<Key>, StoreError> {
+    // Creation is kept in whole seconds, expiry is not.
+    let life = (ttl_seconds_max + 1).saturating_mul(1_000_000);
     let rows: Vec<Row> = on_either!(
         connection,
         sqlx::query_as(
             "SELECT * FROM keys
              WHERE environment = 'test' AND created_at < $1 AND created_by LIKE 'key_%'
+               AND expires_at - created_at < $3
                AND NOT EXISTS (SELECT 1 FROM keys AS child WHERE child.parent_id = keys.id)
              ORDER BY created_at LIMIT $2",
         )
         .bind(before.as_micros())
-        .bind(i64::from(limit)),
+        .bind(i64::from(limit))
+        .bind(life),
         fetch_all
     )?;
     rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()

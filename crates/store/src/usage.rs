@@ -5,6 +5,7 @@ use claviger_domain::key::ApiName;
 use claviger_domain::time::Timestamp;
 
 use crate::dialect::on_either;
+use crate::row::id_number;
 use crate::{Connection, Store, StoreError};
 
 /// How often something happened with a key within an hour, in this run of the process.
@@ -98,4 +99,31 @@ pub async fn sum(
         fetch_all
     )?;
     Ok(rows.into_iter().map(|(scope, outcome, total)| UsageSum { scope, outcome, total }).collect())
+}
+
+/// Totals of one incarnation, of an organization's calls to an api from an hour on.
+pub async fn list_from(
+    connection: &mut Connection,
+    incarnation: i64,
+    organization: OrganizationId,
+    api: &ApiName,
+    hour: i64,
+) -> Result<Vec<UsageRow>, StoreError> {
+    let rows: Vec<(i64, Vec<u8>, String, String, i64)> = on_either!(
+        connection,
+        sqlx::query_as(
+            "SELECT hour, key_id, scope, outcome, total FROM usage
+             WHERE organization = $1 AND api = $2 AND hour >= $3 AND incarnation = $4",
+        )
+        .bind(organization.to_bytes().to_vec())
+        .bind(api.as_str())
+        .bind(hour)
+        .bind(incarnation),
+        fetch_all
+    )?;
+    let row = |(hour, key, scope, outcome, total): (i64, Vec<u8>, _, _, _)| {
+        let key = KeyId::from_u128(id_number("usage", &key)?);
+        Ok(UsageRow { organization, api: api.clone(), hour, key, scope, outcome, total, last_used: None })
+    };
+    rows.into_iter().map(row).collect()
 }

@@ -58,7 +58,7 @@ fn words_stay_in_the_file_until_it_is_begun_anew() {
         assert!(matches!(CounterFile::open(&path, DATABASE), Err(CounterFileError::InUse(_))));
         drop(words);
         assert_eq!(left_behind(&path, DATABASE), format!("{size} words, first {value}"));
-        assert_eq!(left_behind(&path, [0; 16]), "OfAnotherDatabase");
+        assert_eq!(left_behind(&path, [0; 16]), format!("OfAnotherDatabase({DATABASE:?})"));
     }
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }

@@ -4,7 +4,7 @@ use claviger_domain::address::IpRule;
 use claviger_domain::definition::Api;
 use claviger_domain::endpoint::EndpointPattern;
 use claviger_domain::format::KeyFormat;
-use claviger_domain::key::{Key, Kind};
+use claviger_domain::key::{Creator, Environment, Key, Kind};
 use claviger_domain::limits;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
@@ -127,6 +127,19 @@ pub(super) fn expiry(
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the key is test data: made with a test key, and so to live for a day at most.
+pub(super) fn is_test_data(key: &Key) -> bool {
+    // Creation is kept in whole seconds, so the fraction that was cut off is added back.
+    let latest = key.created_at.plus_seconds(limits::MADE_WITH_TEST_KEY_TTL_SECONDS_MAX + 1);
+    let is_short = key.expires_at.is_some_and(|at| latest.is_some_and(|latest| at < latest));
+    is_short && key.environment == Environment::Test && matches!(key.created_by, Creator::Key(_))
+}
+
+pub(super) fn lives_too_long_for_test_data(field: &str) -> AppError {
+    let seconds = limits::MADE_WITH_TEST_KEY_TTL_SECONDS_MAX;
+    AppError::invalid(field, format!("a key that is made with a test key lives for at most {seconds} seconds"))
 }
 
 pub(super) fn too_long(longest_seconds: i64) -> String {

@@ -105,7 +105,7 @@ impl App {
                 Acting::Operator => Creator::Operator,
                 Acting::Key { key, .. } => Creator::Key(key.id),
             },
-            expires_at: choose_expiry(input.lifetime, format, limiter, now)?,
+            expires_at: choose_expiry(input.lifetime, format, limiter, &acting, now)?,
             rotated_at: None,
         };
         check::scopes(&key.scopes, key.kind, &api)?;
@@ -247,9 +247,11 @@ fn choose_expiry(
     lifetime: Option<Lifetime>,
     format: &KeyFormat,
     limiter: Option<&Key>,
+    acting: &Acting,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, AppError> {
     let limit = limiter.and_then(|limiter| limiter.expires_at);
+    let test_life = acting.is_test_key().then_some(limits::MADE_WITH_TEST_KEY_TTL_SECONDS_MAX);
     let (field, expires_at) = match lifetime {
         Some(Lifetime::ExpiresAt(at)) => ("expires_at", Some(at)),
         Some(Lifetime::TtlSeconds(seconds)) => {
@@ -264,11 +266,17 @@ fn choose_expiry(
             let fallback = (format.kind == Kind::Ephemeral).then_some(3600);
             let ttl = format.default_ttl_seconds.or(fallback).or(format.ttl_seconds_max());
             let by_default = ttl.and_then(|seconds| now.plus_seconds(seconds));
+            let as_test_data = test_life.and_then(|seconds| now.to_whole_seconds().plus_seconds(seconds));
             // Left open, a key lives no longer than the one in hand.
-            ("expires_at", [by_default, limit].into_iter().flatten().min())
+            ("expires_at", [by_default, limit, as_test_data].into_iter().flatten().min())
         }
     };
     check::expiry(field, expires_at, Some(format), now, now)?;
+    if let Some(seconds) = test_life
+        && expires_at > now.plus_seconds(seconds)
+    {
+        return Err(check::lives_too_long_for_test_data(field));
+    }
     match (expires_at, limit) {
         (Some(at), Some(limit)) if at > limit => Err(AppError::forbidden(format!(
             "The key in hand expires at {limit}; a key made with it cannot live longer."

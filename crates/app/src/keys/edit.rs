@@ -70,6 +70,9 @@ impl App {
                 api.definition.formats().iter().chain(&api.retired_formats).find(|format| format.prefix == key.prefix);
             check::expiry("expires_at", key.expires_at, format, key.created_at, now)?;
         }
+        if acting.is_test_key() && check::is_test_data(&row.key) && !check::is_test_data(&key) {
+            return Err(check::lives_too_long_for_test_data("expires_at"));
+        }
         acting.must_outrank(&key)?;
         if (changes_scopes || changes_restrictions || changes_expiry)
             && let Some(parent) = find_parent(work.tx.connection().await?, &key).await?
@@ -144,11 +147,11 @@ impl App {
     ) -> Result<Mutation<KeyRow>, AppError> {
         if key == row.key {
             let revision = row.revision;
-            return Ok(work.at(self.ledger.with_last_used(row), revision));
+            return Ok(work.at(self.with_last_used(row), revision));
         }
         put_key(&mut work, action, &row.key, &key).await?;
         let revision = work.tx.revision();
-        let value = self.ledger.with_last_used(KeyRow { key, last_used: row.last_used, revision });
+        let value = self.with_last_used(KeyRow { key, last_used: row.last_used, revision });
         Ok(work.done(value))
     }
 }

@@ -41,11 +41,10 @@ pub struct Issued {
 impl App {
     /// Shows a key.
     pub async fn find_key(&self, actor: &Actor, id: KeyId) -> Result<KeyRow, AppError> {
-        drop(self.collect_usage().await);
         let mut reader = self.store.read().await?;
         let acting = actor.look_up(&mut reader, Need::ReadKeys, self.now()).await?;
         let row = find_visible(&mut reader, &acting, id).await?;
-        Ok(self.ledger.with_last_used(row))
+        Ok(self.with_last_used(row))
     }
 
     /// Lists keys, newest first. A key that acts sees its own organization and api, a test key test keys only.
@@ -55,7 +54,6 @@ impl App {
         filter: KeyFilter,
         page: PageRequest<KeyId>,
     ) -> Result<Page<KeyRow>, AppError> {
-        drop(self.collect_usage().await);
         let now = self.now();
         let mut reader = self.store.read().await?;
         let mut filter = filter;
@@ -70,7 +68,7 @@ impl App {
             }
         }
         let page = keys::list(&mut reader, &filter, now, page).await?;
-        let rows = page.rows.into_iter().map(|row| self.ledger.with_last_used(row)).collect();
+        let rows = page.rows.into_iter().map(|row| self.with_last_used(row)).collect();
         Ok(Page { rows, more: page.more })
     }
 }

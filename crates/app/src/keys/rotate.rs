@@ -46,7 +46,7 @@ impl App {
         key.rotated_at = Some(now.to_whole_seconds());
         put_key(&mut work, Action::KeyRotated, &row.key, &key).await?;
         let revision = work.tx.revision();
-        let row = self.ledger.with_last_used(KeyRow { key, last_used: row.last_used, revision });
+        let row = KeyRow { key, last_used: self.with_last_used(row).last_used, revision };
         Ok(work.done(Issued { row, secret }))
     }
 }

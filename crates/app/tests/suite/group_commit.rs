@@ -10,7 +10,6 @@ use claviger_app::{Actor, App, AppError, Database, KeyFilter, Mutated, PageReque
 use claviger_domain::denial::Denial;
 use claviger_domain::random::{Entropy, PredictableEntropy};
 use claviger_domain::time::{Clock, Timestamp};
-use claviger_engine::EngineOptions;
 use tokio::task::JoinSet;
 
 use crate::suite::audit::head;
@@ -28,8 +27,7 @@ impl Clock for Ticking {
 
 async fn reopen(deployment: &mut Deployment, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) {
     deployment.app.close().await;
-    let options = EngineOptions::default();
-    deployment.app = App::open(&deployment.database, None, options, clock, entropy).await.unwrap();
+    deployment.app = App::open(&deployment.database, None, None, clock, entropy).await.unwrap();
 }
 
 /// The instants at which revisions past this one were committed, one a transaction.

@@ -2,9 +2,12 @@
 
 pub(crate) mod audit;
 mod bulk;
+mod counters;
+mod going_back;
 mod group_commit;
 pub(crate) mod import;
 mod lifecycle;
+mod operators;
 pub(crate) mod support;
 mod test_keys;
 mod usage_and_definitions;

@@ -17,7 +17,6 @@ use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::PresentedSecret;
 use claviger_domain::time::{ManualClock, Timestamp};
-use claviger_engine::EngineOptions;
 use claviger_engine::verdict::{Request, Verdict};
 use claviger_store::Store;
 
@@ -136,7 +135,7 @@ impl Deployment {
 
 async fn open(database: &Database, clock: &Arc<ManualClock>, seed: u64) -> Arc<App> {
     let (clock, entropy) = (Arc::clone(clock) as _, Arc::new(PredictableEntropy::new(seed)));
-    App::open(database, None, EngineOptions::default(), clock, entropy).await.unwrap()
+    App::open(database, None, None, clock, entropy).await.unwrap()
 }
 
 /// A key of the api's default format, nothing else asked for.
@@ -184,5 +183,24 @@ pub(crate) fn invalid_field(result: Result<impl Sized, AppError>) -> Option<Stri
     match result {
         Err(AppError::Invalid { field, .. }) => field,
         _ => None,
+    }
+}
+
+/// Alters the database behind the server's back.
+pub(crate) async fn run_sql(database: &Database, statements: &[&str]) {
+    use sqlx::Connection as _;
+    let sql = sqlx::AssertSqlSafe(statements.join(";"));
+    match database {
+        Database::Sqlite(path) => {
+            let url = format!("sqlite://{}", path.display());
+            let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        Database::Postgres(url) => {
+            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Usage from real verdicts, and definitions that change under living keys.
 
 use crate::suite::support::{Deployment, commit, of_environment, of_kind, restricted};
-use claviger_app::{Actor, AppError, CreateKey, UsageQuery};
+use claviger_app::{Actor, AppError, CreateKey, Database, UsageQuery};
 use claviger_domain::audit::Source;
 use claviger_domain::definition::Definition;
 use claviger_domain::denial::Denial;
@@ -47,6 +47,75 @@ async fn usage_is_what_was_verified() {
     let report = deployment.app.usage(&Actor::key(live.id, Source::Unknown), UsageQuery::default()).await.unwrap();
     let counts = report.organization_counts;
     assert_eq!((counts.total, counts.billable, counts.by_environment.get("test")), (5, 4, None));
+}
+
+/// Holds the tables of usage against whoever would write them.
+async fn hold_usage(deployment: &Deployment) -> Box<dyn std::any::Any> {
+    use sqlx::Connection as _;
+    match &deployment.database {
+        Database::Sqlite(path) => {
+            let url = format!("sqlite://{}", path.display());
+            let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+            sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+            Box::new(connection)
+        }
+        Database::Postgres(url) => {
+            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+            sqlx::raw_sql("BEGIN; LOCK TABLE usage IN SHARE MODE").execute(&mut connection).await.unwrap();
+            Box::new(connection)
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_reads_waits_for_nobody_who_writes_usage() {
+    let deployment = Deployment::start().await;
+    let key = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
+    let actor = Actor::key(key.id, Source::Unknown);
+    let held = hold_usage(&deployment).await;
+    deployment.evaluate(&key.secret).unwrap();
+    let writing = deployment.app.forget();
+    let reading = async {
+        for calls in 2..100 {
+            deployment.evaluate(&key.secret).unwrap();
+            let row = deployment.app.find_key(&actor, key.id).await.unwrap();
+            assert_eq!(row.last_used, Some(crate::suite::support::start_time()));
+            let report = deployment.app.usage(&actor, UsageQuery::default()).await.unwrap();
+            assert_eq!(report.organization_counts.total, calls);
+        }
+    };
+    tokio::select! {
+        biased;
+        written = writing => panic!("the table is held: {written:?}"),
+        () = reading => {}
+    }
+    drop(held);
+    deployment.app.forget().await.unwrap();
+    let report = deployment.app.usage(&actor, UsageQuery::default()).await.unwrap();
+    assert_eq!((report.organization_counts.total, report.organization_counts.billable), (99, 99));
+}
+
+#[tokio::test]
+async fn a_report_is_exact_while_usage_is_written() {
+    let deployment = Deployment::start().await;
+    let key = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
+    let (actor, app) = (Actor::key(key.id, Source::Unknown), &deployment.app);
+    let writing = async {
+        loop {
+            app.forget().await.unwrap();
+        }
+    };
+    let reading = async {
+        for calls in 1..300 {
+            deployment.evaluate(&key.secret).unwrap();
+            let counts = app.usage(&actor, UsageQuery::default()).await.unwrap().organization_counts;
+            assert_eq!((counts.total, counts.billable), (calls, calls));
+        }
+    };
+    tokio::select! {
+        () = writing => {}
+        () = reading => {}
+    }
 }
 
 #[tokio::test]

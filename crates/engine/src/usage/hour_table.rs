@@ -61,6 +61,9 @@ impl State {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Tag(u64);
 
+/// The outcome of an allowed request.
+pub(crate) const ALLOWED: u8 = 0;
+
 /// The tag of a cell whose key id is being written. Only who has reserved a cell ends that.
 const RESERVED: u64 = 1;
 
@@ -69,7 +72,7 @@ impl Tag {
     const CLAIMED: u64 = 1 << 63;
     const BITS: u64 = Self::CLAIMED | ((1 << 56) - 1);
 
-    /// `outcome` is zero for an allowed request, else the number of the denial.
+    /// `outcome` is [`ALLOWED`], or the number of the denial.
     #[inline]
     pub(crate) fn new(slot: u32, scope: u16, outcome: u8) -> Self {
         Self(Self::CLAIMED | u64::from(slot) | u64::from(scope) << 32 | u64::from(outcome) << 48)
@@ -221,6 +224,20 @@ impl HourTable {
             let tag = Tag(cell[TAG].load(Ordering::Relaxed));
             (count.total() > 0).then_some((tag, count.total(), count.minute()))
         })
+    }
+
+    /// Hour and minute of the last allowed request of a key, if it was counted here.
+    pub(crate) fn last_allowed(&self, slot: u32, key: KeyId) -> Option<(i64, u8)> {
+        let (state, cells, ids) = (self.state(), *self.cells.get(), *self.ids.get());
+        let mask = cells.len().checked_sub(1)?;
+        let first = first_place(cells, slot);
+        (0..=mask)
+            .map(|step| first.wrapping_add(step) & mask)
+            .take_while(|place| cells[*place][TAG].load(Ordering::Acquire) != 0)
+            .filter_map(|place| read(state, &cells[place], &ids[place])?)
+            .filter(|(subject, ..)| subject.key == key && subject.outcome == ALLOWED)
+            .map(|(subject, _, minute)| (subject.hour, minute))
+            .max()
     }
 
     /// Gives a table that has had no hour this one. False if it has another, or none because it counts nothing.

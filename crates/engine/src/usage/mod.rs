@@ -56,8 +56,10 @@ use claviger_domain::denial::Denial;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment};
 use claviger_domain::scope::Scope;
+use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 
+use self::hour_table::ALLOWED;
 pub(crate) use self::hour_table::HourTable;
 #[cfg(all(test, loom))]
 pub(crate) use self::hour_table::State;
@@ -73,7 +75,7 @@ pub(crate) use self::region::{Region, TABLES};
 pub(crate) use self::scope_names::{NO_SCOPE, ScopeNames};
 use crate::directory::Directory;
 use crate::record::{Meta, Record};
-use crate::shared::Shared;
+use crate::shared::{Shared, View};
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 const MINUTES_PER_HOUR: i64 = 60;
@@ -180,6 +182,18 @@ impl Usage {
         let totals = self.sum(&books, |hour| hour <= closed_through);
         drop(books);
         self.resolve_all(totals)
+    }
+
+    /// When the key of this id was last allowed, to the minute, as far as the tables of the last hours know. Takes no lock,
+    /// and looks at little: one key may be asked for whenever somebody wants to know.
+    ///
+    /// What is counted in the ledger it does not see, as [`collect`](Self::collect) does.
+    pub fn last_used(&self, key: KeyId, digest: &SecretDigest) -> Option<Timestamp> {
+        let is_its = |slot| self.shared.records.read(slot, |record| record.id() == key) == Some(true);
+        let find = |view: &View| view.index.find(&digest.words(), |slot, _| is_its(slot).then_some(slot));
+        let slot = self.shared.with_view(find)?;
+        let last = self.shared.hours.iter().filter_map(|table| table.last_allowed(slot, key)).max();
+        last.map(|(hour, minute)| last_used(hour, minute))
     }
 
     /// How many totals are in memory only, and so would be lost in a crash: more keys were counted than there is room for.
@@ -323,7 +337,7 @@ fn last_used(hour: i64, minute: u8) -> Timestamp {
 }
 
 fn outcome_number(outcome: Outcome) -> u8 {
-    outcome.map_or(0, |denial| denial as u8)
+    outcome.map_or(ALLOWED, |denial| denial as u8)
 }
 
 /// Why a request was denied, if it was.
@@ -332,5 +346,5 @@ type Outcome = Option<Denial>;
 /// The outcome of this number, if there is one.
 fn outcome_of(number: u8) -> Option<Outcome> {
     let denial = || Denial::ALL.into_iter().find(|denial| *denial as u8 == number);
-    if number == 0 { Some(None) } else { denial().map(Some) }
+    if number == ALLOWED { Some(None) } else { denial().map(Some) }
 }

@@ -16,7 +16,7 @@ use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::{Timestamp, has_expired};
-use claviger_engine::{Engine, EngineOptions};
+use claviger_engine::{Description, Engine, EngineOptions};
 use proptest::prelude::*;
 
 use crate::support::{
@@ -255,6 +255,7 @@ enum Step {
     Wait {
         seconds: i64,
     },
+    Shed,
     Collect {
         closes: bool,
     },
@@ -313,6 +314,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (0..2_usize, 0..4_usize).prop_map(|(api, variant)| Step::Define { api, variant }),
         1 => key.prop_map(|without| Step::Reload { without }),
         2 => prop_oneof![0..100_i64, 3000..4000_i64, 7000..30_000_i64].prop_map(|seconds| Step::Wait { seconds }),
+        1 => Just(Step::Shed),
         2 => any::<bool>().prop_map(|closes| Step::Collect { closes }),
         20 => verify,
     ]
@@ -324,6 +326,8 @@ struct Pair {
     words: Arc<Region>,
     model: Model,
     now: Timestamp,
+    /// When expired keys were shed last.
+    shed_at: Timestamp,
     /// Every key that ever was, as it was last.
     keys: Vec<Key>,
     /// Every secret that ever was issued.
@@ -347,6 +351,7 @@ impl Pair {
             words,
             model,
             now: START,
+            shed_at: Timestamp::from_micros(i64::MIN),
             keys: Vec::new(),
             secrets: vec!["acme_live_x".to_owned()],
             written: Totals::new(),
@@ -468,6 +473,10 @@ impl Pair {
                 self.engine.load(revision, apis.chain(organizations).chain(keys)).unwrap();
             }
             Step::Wait { seconds } => self.now = self.now.plus_seconds(seconds).unwrap(),
+            Step::Shed => {
+                self.shed_at = self.now;
+                self.engine.shed_expired(self.now).unwrap();
+            }
             Step::Collect { closes } => {
                 self.collect();
                 if closes {
@@ -500,9 +509,14 @@ impl Pair {
         let Some(found) = key else { return };
         let key = &self.model.keys[&found.id];
         let description = self.engine.describe(&found).unwrap();
-        assert_eq!(description.name, key.name.as_str());
-        assert_eq!(description.metadata_json, key.metadata.to_json());
-        assert_eq!(description.scopes, Vec::<String>::from(key.scopes.clone()));
+        if key.revocation.is_some() || has_expired(key.expires_at, self.shed_at) {
+            let Description { name, metadata_json, scopes } = description;
+            assert_eq!((&*name, &*metadata_json, scopes), ("", "{}", Vec::new()));
+        } else {
+            assert_eq!(description.name, key.name.as_str());
+            assert_eq!(description.metadata_json, key.metadata.to_json());
+            assert_eq!(description.scopes, Vec::<String>::from(key.scopes.clone()));
+        }
         assert_eq!((found.organization, found.kind, found.environment), (key.organization, key.kind, key.environment));
         assert_eq!(found.expires_at, key.expires_at);
     }

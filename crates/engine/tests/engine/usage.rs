@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use claviger_domain::change::{Change, Revision};
+use claviger_domain::id::KeyId;
+use claviger_domain::key::Key;
 use claviger_domain::organization::OrganizationStatus;
 use claviger_engine::usage::{CountersError, RecoverError, Words, recover, words_needed};
 use claviger_engine::{Engine, EngineOptions, UsageTotal};
 
 use crate::support::{
-    Ask, Region, START, acme, apply, at, engine, engine_with_words, key, organization, recovered, region, secret,
-    totals_of,
+    Ask, Region, START, acme, apply, at, engine, engine_with_words, key, organization, recovered, region, rotated,
+    secret, totals_of,
 };
 
 const OPTIONS: EngineOptions = EngineOptions { usage_cells: 64, keys: 0 };
@@ -218,4 +220,43 @@ fn a_damaged_region_says_nothing_impossible() {
         word.store(before, Ordering::Relaxed);
     }
     assert!(damaged > 1000, "{damaged}");
+}
+
+#[test]
+fn the_last_use_is_known_without_collecting() {
+    let clear = secret(&acme(), "live", 1);
+    let key = key(1, &clear);
+    let engine = engine(vec![Change::Key(Box::new(key.clone()))]);
+    let ask = |seconds, secret: &str| Ask { now: at(seconds), ..Ask::with(secret) }.decision(&engine);
+    let last_used = |key: &Key| engine.usage().last_used(key.id, &key.digest);
+    assert_eq!(last_used(&key), None);
+    assert!(Ask { endpoint: None, ..Ask::with(&clear) }.decision(&engine).is_err());
+    assert_eq!(last_used(&key), None);
+    ask(61, &clear).unwrap();
+    ask(59, &clear).unwrap();
+    assert_eq!(last_used(&key), Some(at(60)));
+    ask(3700, &clear).unwrap();
+    assert_eq!(last_used(&key), Some(at(3660)));
+    // The key is the same after a rotation, and another key has nothing of it.
+    let new = secret(&acme(), "live", 2);
+    let rotated = rotated(&key, &new, None);
+    apply(&engine, Change::Key(Box::new(rotated.clone())));
+    assert_eq!((last_used(&rotated), last_used(&key)), (Some(at(3660)), None));
+    let another = Key { id: KeyId::from_u128(2), ..rotated.clone() };
+    assert_eq!(last_used(&another), None);
+    // Counts that are handed over are kept elsewhere.
+    for hour in 3..6 {
+        engine.usage().collect(at(hour * 3600));
+        engine.usage().close_hours(at(hour * 3600));
+    }
+    assert_eq!(last_used(&rotated), None);
+}
+
+#[test]
+fn an_engine_has_four_usage_cells_a_key_as_far_as_its_memory_allows() {
+    let cells = |keys| EngineOptions::for_keys(keys).usage_cells;
+    assert_eq!([0, 1000, 1 << 16].map(cells), [1 << 18; 3]);
+    assert_eq!([(1 << 16) + 1, 1 << 17, 200_000].map(cells), [1 << 19, 1 << 19, 1 << 20]);
+    assert_eq!([1 << 18, 10_000_000, usize::MAX].map(cells), [1 << 20; 3]);
+    assert_eq!(EngineOptions::default(), EngineOptions::for_keys(0));
 }

@@ -62,6 +62,26 @@ fn a_snapshot_that_breaks_off_leaves_no_part_of_it() {
 }
 
 #[test]
+fn an_unloaded_engine_takes_an_older_snapshot_and_forgets_what_it_does_not_hold() {
+    let (engine, key, clear) = with_key();
+    apply(&engine, Change::Key(Box::new(revoked(&key))));
+    apply(&engine, Change::Api(Box::new(api("beta", "/v2", ""))));
+    let snapshot = || {
+        let known = [Change::Api(Box::new(acme())), Change::Organization(organization(1, OrganizationStatus::Active))];
+        known.into_iter().chain([Change::Key(Box::new(key.clone()))])
+    };
+    assert_eq!(engine.load(Revision(2), snapshot()), Err(ApplyError::Stale));
+    assert_eq!(Ask::with(&clear).decision(&engine), Err(Denial::Revoked));
+    engine.unload();
+    assert_eq!(Ask::with(&clear).decision(&engine), Err(Denial::Unavailable));
+    assert_eq!(engine.apply(Revision(9), &[]), Err(ApplyError::NotLoaded));
+    engine.load(Revision(2), snapshot()).unwrap();
+    assert_eq!((engine.revision(), Ask::with(&clear).decision(&engine)), (Revision(2), Ok(())));
+    let directory = engine.directory();
+    assert!(directory.find("acme").is_some() && directory.find("beta").is_none());
+}
+
+#[test]
 fn a_suspended_organization_is_refused_until_it_is_active() {
     let (engine, _, clear) = with_key();
     apply(&engine, Change::Organization(organization(1, OrganizationStatus::Suspended)));

@@ -79,7 +79,8 @@ struct VerifyAnswer {
     revision: i64,
 }
 
-/// The key that a secret belongs to.
+/// The key that a secret belongs to. Of one that is revoked, or has been expired for an hour, name, scopes and metadata
+/// are empty: they are no longer in memory.
 #[derive(ToSchema)]
 struct VerifiedKey {
     id: String,

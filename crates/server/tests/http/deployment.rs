@@ -45,7 +45,7 @@ impl Deployment {
         crate::log::capture();
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new("2026-01-15T10:30:00Z".parse().unwrap()));
-        let options = EngineOptions { usage_cells: 1024, keys: 0 };
+        let options = Some(EngineOptions { usage_cells: 1024, keys: 0 });
         let app = App::open(
             &Database::Sqlite(directory.path().join("claviger.db")),
             None,

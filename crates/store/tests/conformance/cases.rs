@@ -132,13 +132,15 @@ pub(crate) async fn old_transactions_are_forgotten_but_never_the_newest(store: S
 }
 
 pub(crate) async fn incarnations_count_up(store: Store) {
-    assert_eq!(store.next_incarnation().await.unwrap(), 1);
-    assert_eq!(store.next_incarnation().await.unwrap(), 2);
+    assert_eq!(store.next_incarnation(0).await.unwrap(), 1);
+    assert_eq!(store.next_incarnation(0).await.unwrap(), 2);
+    assert_eq!(store.next_incarnation(2).await.unwrap(), 3);
+    assert_eq!(store.next_incarnation(7).await.unwrap(), 8);
     store.close().await;
 }
 
 pub(crate) async fn who_was_superseded_writes_nothing(store: Store) {
-    store.next_incarnation().await.unwrap();
+    store.next_incarnation(0).await.unwrap();
     let mut tx = store.begin().await.unwrap();
     store.stand_guard().await.unwrap();
     // As another process does when it starts.
@@ -410,6 +412,12 @@ pub(crate) async fn usage_totals_never_count_twice(store: Store) {
     let first = usage::sum(&mut reader, organization, &api, Some(KeyId::from_u128(1)), 10..11).await.unwrap();
     assert_eq!(first, [sum("allowed", 3), sum("expired", 1)]);
     assert_eq!(usage::sum(&mut reader, organization, &api, Some(KeyId::from_u128(2)), 0..99).await.unwrap(), []);
+    let mut own = usage::list_from(&mut reader, 1, organization, &api, 10).await.unwrap();
+    own.sort_by(|one, other| (one.hour, &one.outcome).cmp(&(other.hour, &other.outcome)));
+    assert_eq!(own, rows.map(|row| UsageRow { last_used: None, ..row }));
+    let others = usage::list_from(&mut reader, 2, organization, &api, 11).await.unwrap();
+    assert_eq!(others, [row(11, "allowed", 7, None)]);
+    assert_eq!(usage::list_from(&mut reader, 1, organization, &api, 12).await.unwrap(), []);
     assert_eq!(keys::find(&mut reader, KeyId::from_u128(1)).await.unwrap().unwrap().last_used, Some(later(60)));
 }
 

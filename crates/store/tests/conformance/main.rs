@@ -57,7 +57,7 @@ on_both![
     shared::a_shared_transaction_that_ends_early_leaves_nothing,
     shared::audit_events_are_chained_found_and_never_altered,
     shared::answers_are_kept_for_their_caller_and_forgotten,
-    shared::old_test_keys_that_were_made_with_a_key_are_found,
+    shared::old_test_keys_that_were_to_live_shortly_are_found,
     shared::many_keys_are_written_at_once,
     shared::digests_are_found_with_whose_they_are,
     shared::retired_digests_are_known_as_long_as_their_key,

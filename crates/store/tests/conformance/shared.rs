@@ -184,10 +184,14 @@ pub(crate) async fn answers_are_kept_for_their_caller_and_forgotten(store: Store
     assert_eq!(idempotency::find(tx.connection().await.unwrap(), &mine).await.unwrap(), None);
 }
 
-pub(crate) async fn old_test_keys_that_were_made_with_a_key_are_found(store: Store) {
+pub(crate) async fn old_test_keys_that_were_to_live_shortly_are_found(store: Store) {
     put_place(&store).await;
-    let made_with =
-        |number, environment| Key { environment, created_by: Creator::Key(KeyId::from_u128(1)), ..key(number) };
+    let made_with = |number, environment| Key {
+        environment,
+        created_by: Creator::Key(KeyId::from_u128(1)),
+        expires_at: Some(later(8)),
+        ..key(number)
+    };
     let test = Environment::Test;
     let child = Key {
         parent_id: Some(KeyId::from_u128(4)),
@@ -196,7 +200,9 @@ pub(crate) async fn old_test_keys_that_were_made_with_a_key_are_found(store: Sto
         ..made_with(5, test)
     };
     let planted = [
-        Key { environment: test, ..key(1) },
+        Key { environment: test, expires_at: Some(later(1)), ..key(1) },
+        Key { expires_at: None, ..made_with(7, test) },
+        Key { expires_at: Some(later(9)), ..made_with(8, test) },
         made_with(2, Environment::Live),
         made_with(3, test),
         made_with(4, test),
@@ -206,12 +212,12 @@ pub(crate) async fn old_test_keys_that_were_made_with_a_key_are_found(store: Sto
     create_keys(&store, &planted).await;
     let mut reader = store.read().await.unwrap();
     let mut ids = async |before, limit| {
-        let old = keys::list_old_test(&mut reader, before, limit).await.unwrap();
+        let old = keys::list_old_test(&mut reader, before, 8, limit).await.unwrap();
         let mut ids: Vec<u128> = old.iter().map(|key| key.id.as_u128()).collect();
         ids.sort_unstable();
         ids
     };
-    // The operator's own stays, and a parent waits for its child.
+    // The operator's own stays, so do those without an expiry or with a late one, and a parent waits for its child.
     assert_eq!(ids(later(10), 10).await, [3]);
     assert_eq!(ids(later(60), 10).await, [3, 5, 6]);
     assert_eq!(ids(later(60), 1).await, [3]);
