@@ -4,7 +4,7 @@ use claviger_domain::change::{Change, Revision};
 use claviger_domain::time::Timestamp;
 use claviger_store::idempotency;
 
-use crate::actor::Deed;
+use crate::actor::{Deed, Need};
 use crate::writer::Turn;
 use crate::{Actor, App, AppError};
 
@@ -84,6 +84,21 @@ impl App {
             });
         }
         Ok(Work { tx, now: self.now(), actor: actor.clone() })
+    }
+}
+
+impl App {
+    /// The answer that was given to an attempt of this actor, for a secret that was replaced since. The key must be alive and
+    /// able to manage keys as before. Whether the secret is the one that was answered, only opening the answer tells.
+    pub async fn find_kept_answer(&self, actor: &Actor) -> Result<Option<Vec<u8>>, AppError> {
+        let Some(attempt) = actor.attempt() else { return Ok(None) };
+        let mut reader = self.store.read().await?;
+        let Some(kept) = idempotency::find(&mut reader, attempt).await? else { return Ok(None) };
+        match actor.look_up(&mut reader, Need::WriteKeys, self.now()).await {
+            Ok(_) => Ok(Some(kept.answer)),
+            Err(AppError::Denied(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -43,6 +43,12 @@ impl Failure {
         }
     }
 
+    /// Whether the secret is nobody's, or dead for ever or for now: three that take the same way, so that none can be told from
+    /// another.
+    pub(crate) fn is_dead_secret(&self) -> bool {
+        matches!(self.0, Sort::Denied { denial: Denial::NotFound | Denial::Revoked | Denial::Disabled, .. })
+    }
+
     /// Another request with the same Idempotency-Key is at work.
     pub(crate) fn idempotency_key_in_use() -> Self {
         let message = "A request with this Idempotency-Key is being carried out. Send it again in a moment.";

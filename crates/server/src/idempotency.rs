@@ -9,6 +9,9 @@
 //!    Idempotency-Key, neither of which is stored: whoever has the database cannot read an issued secret from it.
 //!
 //! Only successes are kept: a request that was refused changed nothing and is judged anew.
+//!
+//! A key that rotates itself may lose the answer and with it the only secret that still works. So [`replaced`] gives the kept
+//! answer to the secret that asked for it, though that one is dead by now: being able to open it is the proof.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,8 +21,11 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use claviger_app::{Attempt, Mutation};
+use claviger_app::{Actor, Attempt, Mutation};
+use claviger_domain::audit::Source;
 use claviger_domain::change::Revision;
+use claviger_domain::credential::Credential;
+use claviger_domain::id::KeyId;
 use claviger_domain::limits;
 use claviger_domain::peer::Peer;
 use claviger_domain::random::Entropy;
@@ -93,8 +99,31 @@ pub(crate) async fn layer(State(state): State<ServerState>, request: Request, ne
     }
 }
 
-async fn keyed(request: Request) -> Result<(Request, Option<Keyed>), Failure> {
+/// The answer to a key that rotated itself, for the secret that asked for it and that the rotation ended. `request` is below
+/// the base path, as the routes see it. Nobody else learns anything: what does not open is as if it were not there.
+pub(crate) async fn replaced(
+    state: &ServerState,
+    source: Source,
+    request: Request,
+) -> Result<Option<Response>, Failure> {
+    let Some(id) = rotated(request.uri().path()) else { return Ok(None) };
     // Who has nothing to show is refused for that, whatever else is wrong.
+    let Ok((request, Some(keyed))) = keyed(request).await else { return Ok(None) };
+    let lines = request.headers().get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+    let Credential::Bearer(secret) = Credential::from_authorization(lines) else { return Ok(None) };
+    keyed.bind(state, id.to_string(), secret.expose().as_bytes())?;
+    let actor = Actor::old_secret(id, source).with_attempt(keyed.attempt());
+    let kept = state.app.find_kept_answer(&actor).await?;
+    Ok(kept.and_then(|kept| keyed.open(&kept).ok()))
+}
+
+/// The key that a path below the base path rotates.
+fn rotated(path: &str) -> Option<KeyId> {
+    path.strip_prefix("/api-keys/")?.strip_suffix("/rotate")?.parse().ok()
+}
+
+async fn keyed(request: Request) -> Result<(Request, Option<Keyed>), Failure> {
+    // Here too.
     let is_somebody =
         request.headers().contains_key(AUTHORIZATION) || request.extensions().get::<Peer>() == Some(&Peer::Socket);
     if request.method() != Method::POST || !request.headers().contains_key(HEADER) || !is_somebody {

@@ -75,9 +75,8 @@ impl Caller {
         let scope = verdict.missing_scope.and_then(|index| api.directory.api(api.index).scope_name(index));
         match (verdict.decision, verdict.key) {
             (Ok(()), Some(key)) => {
-                let source = client_address(&state.trusted_proxies, parts).map_or(Source::Unknown, Source::Address);
                 let (key, by_old_secret) = (key.id, key.by_old_secret);
-                Ok(Self { key, by_old_secret, source, api: api.clone(), keyed: None })
+                Ok(Self { key, by_old_secret, source: source_of(state, parts), api: api.clone(), keyed: None })
             }
             (Ok(()), None) => Err(Failure::broken("an allowed verdict without a key")),
             (Err(denial), key) => {
@@ -128,6 +127,11 @@ impl Caller {
             if self.wants_envelope() { List::in_envelope(rows, next_cursor) } else { List::bare(rows, next_cursor) };
         Ok(Answer::ok(&list)?.next_page(next_page)?.done())
     }
+}
+
+/// Where a request to the customer API comes from.
+pub(crate) fn source_of(state: &ServerState, parts: &Parts) -> Source {
+    client_address(&state.trusted_proxies, parts).map_or(Source::Unknown, Source::Address)
 }
 
 impl FromRequestParts<ServerState> for Caller {

@@ -5,6 +5,6 @@ mod caller;
 mod id;
 mod operator;
 
-pub(crate) use caller::{ApiContext, Caller};
+pub(crate) use caller::{ApiContext, Caller, source_of};
 pub(crate) use id::Id;
 pub(crate) use operator::Operator;

@@ -206,7 +206,62 @@ async fn a_rotation_is_answered_again_to_the_secret_that_asked_for_it() {
     assert_eq!(code(&by_new), reused());
     assert!(!by_new.text.contains(&new_secret[10..]));
     deployment.clock.advance_seconds(600);
-    assert_eq!(rotate(&holder.secret).send().await.status, 401);
+    let ended = rotate(&holder.secret).send().await;
+    assert!(replayed(&ended));
+    assert_eq!(ended.text, first.text);
+}
+
+#[tokio::test]
+async fn a_key_that_rotated_itself_and_lost_the_answer_gets_it_again() {
+    let deployment = Deployment::start().await;
+    for (api, base) in [("plain", "/v1"), ("envelope", "/e1")] {
+        let create = async || deployment.create_of(api, deployment.mine, crate::deployment::blank()).await;
+        let (holder, other) = (create().await, create().await);
+        let path = format!("{base}/api-keys/{}/rotate", holder.id);
+        let rotate = |secret: &str| keyed(deployment.public(&format!("POST {path}")).bearer(secret));
+        let first = rotate(&holder.secret).send().await;
+        let works = async |secret: &str| {
+            deployment.public(&format!("GET {base}/api-keys")).bearer(secret).send().await.status == 200
+        };
+        assert!(first.status == 200 && !works(&holder.secret).await, "{first:?}");
+        let again = rotate(&holder.secret).send().await;
+        assert!(replayed(&again), "{again:?}");
+        assert_eq!((&again.text, again.header("etag")), (&first.text, first.header("etag")));
+
+        // Whatever else is asked, or by whom, the secret is dead.
+        deployment
+            .public(&format!("DELETE {base}/api-keys/{}", other.id))
+            .bearer(&other.secret)
+            .send()
+            .await
+            .expect(200);
+        let dead = |what: &str| deployment.public(what).bearer(&holder.secret);
+        let post = format!("POST {path}");
+        for call in [
+            rotate(&other.secret),
+            rotate(&holder.secret).json(&json!({"overlap_seconds": 600})),
+            dead(&post),
+            dead(&post).header(HEADER, "order-2"),
+            dead(&post).header(HEADER, "not a key"),
+            keyed(dead(&post)).raw(vec![b' '; 1 << 20]),
+            keyed(dead(&format!("{post}?a=b"))),
+            keyed(dead(&format!("GET {path}"))).undocumented(),
+            keyed(dead(&format!("POST {base}/api-keys/{}/rotate", other.id))),
+            keyed(dead(&format!("POST {base}/api-keys/{}/disable", holder.id))),
+        ] {
+            let reply = call.send().await;
+            assert!(reply.status == 401 && !replayed(&reply), "{reply:?}");
+        }
+        // A key that is dead as a whole has no answers.
+        let path = format!("POST /admin/v1/keys/{}", holder.id);
+        deployment.operator(&format!("{path}/disable")).send().await.expect(200);
+        assert_eq!(rotate(&holder.secret).send().await.status, 401);
+        deployment.operator(&format!("{path}/enable")).send().await.expect(200);
+        assert!(replayed(&rotate(&holder.secret).send().await));
+        deployment.clock.advance_seconds(24 * 3600 + 1);
+        deployment.app.forget().await.unwrap();
+        assert_eq!(rotate(&holder.secret).send().await.status, 401);
+    }
 }
 
 #[tokio::test]

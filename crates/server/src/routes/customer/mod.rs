@@ -19,7 +19,7 @@ use super::{call, method_not_allowed, no_route};
 use crate::ServerState;
 use crate::answer::no_store;
 use crate::error::{Failure, in_form};
-use crate::extract::{ApiContext, Caller};
+use crate::extract::{ApiContext, Caller, source_of};
 use crate::{detach, idempotency, trace};
 
 /// The routes below a base path.
@@ -73,16 +73,25 @@ async fn guarded(state: &ServerState, router: Router, api: &ApiContext, is_ours:
         // Not the customer API's, and nobody stands behind it: there is nothing to guard.
         return Failure::no_route().into_response();
     }
-    let caller = match Caller::verify(state, api, &parts) {
-        Ok(caller) => caller,
-        Err(failure) => return failure.into_response(),
-    };
+    let caller = Caller::verify(state, api, &parts);
     let Some(uri) = api.relative_path(&parts).and_then(|path| relative_uri(path, parts.uri.query())) else {
-        return Failure::no_route().into_response();
+        return caller.err().unwrap_or_else(Failure::no_route).into_response();
     };
     parts.uri = uri;
-    parts.extensions.insert(caller);
-    call(router, Request::from_parts(parts, body)).await
+    match caller {
+        Ok(caller) => {
+            parts.extensions.insert(caller);
+            call(router, Request::from_parts(parts, body)).await
+        }
+        Err(failure) if failure.is_dead_secret() => {
+            let source = source_of(state, &parts);
+            match idempotency::replaced(state, source, Request::from_parts(parts, body)).await {
+                Ok(kept) => kept.unwrap_or_else(|| failure.into_response()),
+                Err(failure) => failure.into_response(),
+            }
+        }
+        Err(failure) => failure.into_response(),
+    }
 }
 
 /// Whether a path below a base path is the customer API's, whatever routes there are.
