@@ -14,7 +14,7 @@ use claviger_gate::listen::{self, SocketFile, TcpListeners};
 use claviger_gate::{Door, Front, Gate, Verify};
 use claviger_server::{InFlight, ServerState};
 use hyper_util::service::TowerToHyperService;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::runtime::Handle;
 
 use crate::config::ServerConfig;
@@ -24,7 +24,8 @@ use crate::failure::{Context as _, Failure};
 /// Makes what the public listener serves beside the customer API.
 pub(crate) type Upstream = fn(&Arc<App>, &Arc<TrustedProxies>) -> Router;
 
-/// A running server. It must be ended with [`Node::stop`], or usage of the last seconds is lost.
+/// A running server, ended with [`Node::stop`]. One that is not has nothing lost: usage of the last seconds is in the file of
+/// counters, and the next start writes it down.
 pub(crate) struct Node {
     app: Arc<App>,
     gate: Gate,
@@ -42,6 +43,7 @@ impl Node {
         config: &ServerConfig,
         upstream: Option<Upstream>,
     ) -> Result<Self, Failure> {
+        forbid_core_file().or_fail(|| "forbid core files".to_owned())?;
         raise_file_limit();
         let lock = directory.lock()?;
         let cores = config.cores.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
@@ -100,6 +102,13 @@ impl Node {
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
     }
+}
+
+/// Secrets pass through memory, and a core file keeps what was there. The limit is for files; a system that hands cores to a
+/// program instead, as systemd-coredump, asks whether the process may be dumped.
+fn forbid_core_file() -> rustix::io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
 /// Lets the process hold as many connections as the system allows: the limit it starts with is often 1024.

@@ -27,6 +27,17 @@ fn a_demo_ends_cleanly_and_leaves_nothing() {
 }
 
 #[test]
+fn a_server_leaves_no_core_file() {
+    let directory = tempfile::tempdir().unwrap();
+    for server in [TestServer::demo(), TestServer::serve_in(directory.path())] {
+        let limits = server.proc_file("limits");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+        // Neither now nor, by raising it again, later.
+        assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["0", "0", "bytes"]);
+    }
+}
+
+#[test]
 fn a_demo_says_everything_there_is_to_try() {
     let demo = TestServer::demo();
     let prefixes = [

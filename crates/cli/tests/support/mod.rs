@@ -160,6 +160,14 @@ impl TestServer {
         http(self.public_url(), method, path, key, body)
     }
 
+    /// A file about the server's process, see proc(5).
+    pub(crate) fn proc_file(&self, name: &str) -> String {
+        let keeper = self.keeper.id();
+        let children = std::fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children"));
+        let server = children.expect("the keeper has children").trim().to_owned();
+        std::fs::read_to_string(format!("/proc/{server}/{name}")).expect("the server runs")
+    }
+
     /// Sends SIGTERM (15), SIGINT (2), … and waits for the end.
     pub(crate) fn signal(mut self, number: u32) -> ExitStatus {
         let mut pipe = self.pipe.take().expect("the pipe is held until the end");
