@@ -15,6 +15,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 /// The longest message that is sent back: it may quote what the caller sent.
 const MESSAGE_CHARS_MAX: usize = 4096;
+/// What is said of a bug of ours.
+const BROKEN: &str = "Something went wrong on our side.";
+
 /// An answer other than success, not yet in anybody's form.
 ///
 /// As a response it is problem+json and travels along in the response's extensions, so that
@@ -128,8 +131,7 @@ impl Failure {
     /// A bug of ours, told to the log only.
     pub(crate) fn broken(context: &str) -> Self {
         tracing::error!(context, "internal error");
-        let message = "Something went wrong on our side.";
-        Self::refused(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+        Self::refused(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", BROKEN)
     }
 
     fn refused(status: StatusCode, code: &'static str, message: &str) -> Self {
@@ -162,7 +164,8 @@ impl Failure {
                 wire::denial(definition, *denial, *environment, missing_scope.as_deref())
             }
             Sort::NotTheOperator { is_presented } => operator_answer(*is_presented),
-            Sort::Answered { .. } => Self::broken("a repeated request without its Idempotency-Key").answer(definition),
+            // Whoever read the Idempotency-Key gives the kept answer instead of this.
+            Sort::Answered { .. } => broken_answer(definition),
             Sort::Refused { status, code, message, field } => {
                 let mut answer = wire::error(definition, status.as_u16(), code, message, field.as_deref());
                 answer.retry_after_seconds = (*status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
@@ -170,6 +173,10 @@ impl Failure {
             }
         }
     }
+}
+
+fn broken_answer(definition: Option<&Definition>) -> ErrorAnswer {
+    wire::error(definition, 500, "internal_error", BROKEN, None)
 }
 
 fn operator_answer(is_presented: bool) -> ErrorAnswer {

@@ -62,3 +62,18 @@ async fn the_log_tells_what_happened_and_holds_no_secret() {
         assert!(!log.contains(hidden), "{hidden} is in\n{log}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_is_given_again_is_no_error() {
+    let deployment = Deployment::start().await;
+    let holder = deployment.full().await;
+    let call = || {
+        let call = deployment.public(&format!("POST /v1/api-keys/{}/rotate", holder.id)).bearer(&holder.secret);
+        call.json(&json!({"overlap_seconds": 600})).header("idempotency-key", "once")
+    };
+    call().send().await.expect(200);
+    LOG.take();
+    assert_eq!(call().send().await.header("idempotency-replayed"), Some("true"));
+    let log = String::from_utf8(LOG.take()).unwrap();
+    assert!(log.contains("status=200") && !log.contains("ERROR") && !log.contains("reason"), "{log}");
+}
