@@ -127,9 +127,13 @@ fn nobody_revokes_many_keys_by_mistake() {
     assert!(refused.stderr.contains("--dry-run") && refused.stderr.contains("--yes"), "{}", refused.stderr);
     let looked = server.run(&[&all[..], &["--dry-run"]].concat());
     assert!(looked.stdout.starts_with("1 key would be revoked.\n\nID  "), "{}", looked.stdout);
-    let nothing = server.run(&["keys", "revoke-all", "--yes"]);
-    assert_eq!(nothing.code, 1);
-    assert!(nothing.stderr.contains("at least one"), "{}", nothing.stderr);
+    for too_little in [&["--yes"][..], &["--yes", "--api", "example"], &["--yes", "--environment", "live"]] {
+        let refused = server.run(&[&["keys", "revoke-all"], too_little].concat());
+        assert_eq!(refused.code, 2);
+        for flag in ["--org", "--created-by", "--kind", "--issued-before"] {
+            assert!(refused.stderr.contains(flag), "{}", refused.stderr);
+        }
+    }
     let done = server.run(&[&all[..], &["--yes", "--reason", "leaked"]].concat());
     assert!(done.stdout.starts_with("Revoked 1 key. No server accepts them any more.\n"), "{}", done.stdout);
     let again = server.run_json(&[&all[..], &["--yes"]].concat());

@@ -15,6 +15,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 /// The longest message that is sent back: it may quote what the caller sent.
 const MESSAGE_CHARS_MAX: usize = 4096;
+/// The code of a request that must wait for another with its Idempotency-Key.
+const IN_USE: &str = "idempotency_key_in_use";
 /// What is said of a bug of ours.
 const BROKEN: &str = "Something went wrong on our side.";
 
@@ -55,7 +57,7 @@ impl Failure {
     /// Another request with the same Idempotency-Key is at work.
     pub(crate) fn idempotency_key_in_use() -> Self {
         let message = "A request with this Idempotency-Key is being carried out. Send it again in a moment.";
-        Self::refused(StatusCode::CONFLICT, "idempotency_key_in_use", message)
+        Self::refused(StatusCode::CONFLICT, IN_USE, message)
     }
 
     /// The Idempotency-Key was used for something else.
@@ -168,7 +170,8 @@ impl Failure {
             Sort::Answered { .. } => broken_answer(definition),
             Sort::Refused { status, code, message, field } => {
                 let mut answer = wire::error(definition, status.as_u16(), code, message, field.as_deref());
-                answer.retry_after_seconds = (*status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+                let passes = *status == StatusCode::SERVICE_UNAVAILABLE || *code == IN_USE;
+                answer.retry_after_seconds = passes.then_some(1);
                 answer
             }
         }

@@ -1,6 +1,6 @@
 //! `claviger keys revoke-all`
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::{ApiName, Creator, Environment, Kind};
 use claviger_domain::time::Timestamp;
@@ -11,6 +11,8 @@ use super::values;
 
 /// Which keys to revoke; all that is named must fit.
 #[derive(Debug, Args)]
+// The server refuses the others as well, in the words of its JSON.
+#[command(group(ArgGroup::new("whose").args(["org", "created_by", "kind", "issued_before"]).required(true).multiple(true)))]
 pub(crate) struct RevokeAllArgs {
     /// Keys of this organization
     #[arg(long, value_name = "ID")]

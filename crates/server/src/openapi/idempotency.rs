@@ -35,11 +35,13 @@ pub(super) fn document(operation: &mut Operation, group: Group) {
             add_header(response, "Idempotency-Replayed", Type::String, description);
         }
     }
-    match responses.get_mut("409").and_then(inline) {
-        Some(conflict) => conflict.description = format!("{} {IN_USE}", conflict.description),
-        None => {
-            responses.insert("409".to_owned(), error_response(409, IN_USE, group).into());
+    for (status, code, why) in [("409", 409, IN_USE), ("422", 422, REUSED)] {
+        let response = responses.entry(status.to_owned()).or_insert_with(|| error_response(code, "", group).into());
+        if let Some(response) = inline(response) {
+            response.description = format!("{} {why}", response.description).trim_start().to_owned();
         }
     }
-    responses.insert("422".to_owned(), error_response(422, REUSED, group).into());
+    if let Some(in_use) = responses.get_mut("409").and_then(inline) {
+        add_header(in_use, "Retry-After", Type::Integer, "Seconds to wait until the other request is done.");
+    }
 }

@@ -132,6 +132,7 @@ async fn while_the_first_is_at_work_the_second_is_refused() {
     for _ in 0..3 {
         let second = call().send().await;
         assert_eq!(code(&second), (409, "idempotency_key_in_use".to_owned()));
+        assert_eq!(second.header("retry-after"), Some("1"));
     }
     drop(held);
     let first = first.await;
