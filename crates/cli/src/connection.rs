@@ -103,11 +103,13 @@ impl Connection {
         let flag = |name, is_set: bool| is_set.then_some((name, "true"));
         let query: Vec<_> = [flag("dry_run", dry_run), flag("strict", strict)].into_iter().flatten().collect();
         let answer = self.management.request(Method::POST, IMPORT_PATH, &query, Some(Body::Ndjson(lines))).await;
-        answer.and_then(|answer| document(&answer)).map_err(|error| match error {
+        answer.and_then(|answer| document(&answer)).or_else(|error| match error {
+            // Of a strict import nothing was taken in: which lines are to blame is the answer.
+            ClientError::Refused { report: Some(report), .. } => Ok(*report),
             ClientError::BrokeOff { .. } | ClientError::TimedOut { .. } => {
-                Failure::new(error.to_string()).next(IMPORT_NEXT)
+                Err(Failure::new(error.to_string()).next(IMPORT_NEXT))
             }
-            other => self.failure(other, IMPORT_PATH),
+            other => Err(self.failure(other, IMPORT_PATH)),
         })
     }
 

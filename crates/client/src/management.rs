@@ -143,6 +143,8 @@ pub enum ClientError {
         message: String,
         /// The part of the request that is wrong.
         field: Option<String>,
+        /// What the server says beyond that, such as which lines of an import were refused.
+        report: Option<Box<Value>>,
     },
 }
 
@@ -326,12 +328,15 @@ struct Problem {
     code: String,
     detail: String,
     field: Option<String>,
+    report: Option<Box<Value>>,
 }
 
 fn refusal(status: StatusCode, content: &[u8]) -> ClientError {
     let status = status.as_u16();
     match serde_json::from_slice(content) {
-        Ok(Problem { code, detail, field }) => ClientError::Refused { status, code, message: detail, field },
+        Ok(Problem { code, detail, field, report }) => {
+            ClientError::Refused { status, code, message: detail, field, report }
+        }
         Err(_) => ClientError::NotUnderstood { status },
     }
 }

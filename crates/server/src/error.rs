@@ -12,6 +12,7 @@ use claviger_domain::mask::masked;
 use claviger_domain::wire::{self, ErrorAnswer};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::Value;
 
 /// The longest message that is sent back: it may quote what the caller sent.
 const MESSAGE_CHARS_MAX: usize = 4096;
@@ -36,7 +37,14 @@ enum Sort {
     /// The request was answered before; whoever read its Idempotency-Key gives that answer again.
     Answered { kept: Arc<[u8]> },
     /// Anything else.
-    Refused { status: StatusCode, code: &'static str, message: String, field: Option<String> },
+    Refused {
+        status: StatusCode,
+        code: &'static str,
+        message: String,
+        field: Option<String>,
+        /// What it says beyond that, on the admin API.
+        report: Option<Arc<Value>>,
+    },
 }
 
 impl Failure {
@@ -112,6 +120,16 @@ impl Failure {
         Self::refused(StatusCode::PRECONDITION_FAILED, "precondition_failed", message)
     }
 
+    /// A strict import of which nothing was taken in.
+    pub(crate) fn import_refused(report: Value) -> Self {
+        let message = "Nothing was imported, because lines were refused; see report.";
+        let mut failure = Self::refused(StatusCode::UNPROCESSABLE_ENTITY, "import_refused", message);
+        if let Sort::Refused { report: slot, .. } = &mut failure.0 {
+            *slot = Some(Arc::new(report));
+        }
+        failure
+    }
+
     /// The body is larger than this many bytes.
     pub(crate) fn too_large(bytes_max: usize) -> Self {
         let message = format!("The body is larger than {bytes_max} bytes.");
@@ -138,7 +156,7 @@ impl Failure {
 
     fn refused(status: StatusCode, code: &'static str, message: &str) -> Self {
         let message = masked(message).chars().take(MESSAGE_CHARS_MAX).collect();
-        Self(Sort::Refused { status, code, message, field: None })
+        Self(Sort::Refused { status, code, message, field: None, report: None })
     }
 
     /// What is wrong, for a report on one part of a request: the field and the message.
@@ -168,10 +186,16 @@ impl Failure {
             Sort::NotTheOperator { is_presented } => operator_answer(*is_presented),
             // Whoever read the Idempotency-Key gives the kept answer instead of this.
             Sort::Answered { .. } => broken_answer(definition),
-            Sort::Refused { status, code, message, field } => {
+            Sort::Refused { status, code, message, field, report } => {
                 let mut answer = wire::error(definition, status.as_u16(), code, message, field.as_deref());
                 let passes = *status == StatusCode::SERVICE_UNAVAILABLE || *code == IN_USE;
                 answer.retry_after_seconds = passes.then_some(1);
+                if let Some(report) = report
+                    && let Ok(mut document) = serde_json::from_str::<Value>(&answer.body)
+                {
+                    document["report"] = Value::clone(report);
+                    answer.body = document.to_string();
+                }
                 answer
             }
         }

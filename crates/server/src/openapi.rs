@@ -147,7 +147,8 @@ fn complete(operation: &mut Operation, group: Group, path: &str, is_mutation: bo
             .example(Some("\"42\"".into()));
         operation.parameters.get_or_insert_default().push(if_match.build().into());
     }
-    for response in operation.responses.responses.values_mut().filter_map(inline) {
+    let successes = operation.responses.responses.iter_mut().filter(|(status, _)| status.starts_with('2'));
+    for response in successes.filter_map(|(_, response)| inline(response)) {
         if is_mutation {
             add_header(
                 response,

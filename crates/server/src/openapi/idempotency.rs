@@ -38,7 +38,8 @@ pub(super) fn document(operation: &mut Operation, group: Group) {
     for (status, code, why) in [("409", 409, IN_USE), ("422", 422, REUSED)] {
         let response = responses.entry(status.to_owned()).or_insert_with(|| error_response(code, "", group).into());
         if let Some(response) = inline(response) {
-            response.description = format!("{} {why}", response.description).trim_start().to_owned();
+            let separator = if response.description.is_empty() { "" } else { " " };
+            response.description = format!("{}{separator}{why}", response.description);
         }
     }
     if let Some(in_use) = responses.get_mut("409").and_then(inline) {

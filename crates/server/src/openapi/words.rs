@@ -5,6 +5,8 @@
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::routes::ImportReport;
+
 /// What a key is for.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
@@ -169,4 +171,7 @@ pub(crate) struct Problem {
     /// The part of the request that is wrong.
     #[schema(nullable = false)]
     field: Option<String>,
+    /// With `import_refused`: what became of the lines.
+    #[schema(nullable = false)]
+    report: Option<ImportReport>,
 }

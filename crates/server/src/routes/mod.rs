@@ -5,6 +5,8 @@ mod customer;
 mod ops;
 mod verify;
 
+pub(crate) use admin::ImportReport;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};

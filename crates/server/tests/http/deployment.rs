@@ -73,6 +73,11 @@ impl Deployment {
         Self { app, clock, state, public, internal, mine, theirs, directory }
     }
 
+    /// Adds an api.
+    pub(crate) async fn define(&self, name: &str, base_path: &str, prefix: &str) {
+        commit(self.app.apply_definition(&Actor::operator(), definition(name, base_path, prefix), false)).await.unwrap();
+    }
+
     /// Every byte that is on the disk: the database and its journal.
     pub(crate) fn files(&self) -> Vec<u8> {
         let entries = std::fs::read_dir(self.directory.path()).unwrap();

@@ -38,7 +38,7 @@ struct ImportQuery {
     /// `true` says what would be imported and changes nothing.
     #[param(default = false)]
     dry_run: Option<bool>,
-    /// `true` imports nothing when a line is refused.
+    /// `true` imports nothing when a line of this request is refused, and answers 422.
     #[param(default = false)]
     strict: Option<bool>,
 }
@@ -138,7 +138,7 @@ impl From<ImportLine> for ImportKey {
 
 /// What became of the lines.
 #[derive(Serialize, ToSchema)]
-struct ImportReport {
+pub(crate) struct ImportReport {
     /// How many keys were imported, or would be.
     imported: usize,
     /// How many were there already, in the same organization and api. They are left as they are.
@@ -200,7 +200,15 @@ impl From<ImportPlace> for Place {
     tag = "Keys",
     params(ImportQuery),
     request_body(content = ImportLine, content_type = "application/x-ndjson", description = "One such object a line."),
-    responses((status = 200, description = "What became of the lines.", body = ImportReport))
+    responses(
+        (status = 200, description = "What became of the lines.", body = ImportReport),
+        (
+            status = 422,
+            description = "A line was refused, and `strict` was asked for: nothing was imported (`import_refused`).",
+            body = words::Problem,
+            content_type = "application/problem+json"
+        )
+    )
 )]
 async fn import(
     operator: Operator,
@@ -218,7 +226,12 @@ async fn import(
         errors.extend(done.refused.into_iter().map(|(line, error)| line_error(line, error.into())));
         errors.sort_by_key(|error| error.line);
         let places = dry_run.then(|| done.places.into_iter().map(Place::from).collect());
+        let is_refused = strict && !dry_run && !errors.is_empty();
         let report = ImportReport { imported: done.imported, existing: done.existing, errors, dry_run, places };
+        if is_refused {
+            let report = serde_json::to_value(report).map_err(|error| Failure::broken(&format!("report: {error}")))?;
+            return Err(Failure::import_refused(report));
+        }
         Ok(Answer::ok(&report)?.revision(revision))
     };
     finish(&state, operator.keyed(), mutation, answer).await

@@ -10,6 +10,8 @@ mod organizations;
 mod usage;
 mod verifiers;
 
+pub(crate) use import::ImportReport;
+
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::ServerState;

@@ -71,8 +71,20 @@ async fn dry_and_strict_imports_change_nothing_when_they_should_not() {
     let place = json!({"organization": deployment.mine, "api": "plain", "new": 1, "left": 10_000});
     assert_eq!((&report["imported"], &report["dry_run"]), (&json!(1), &json!(true)));
     assert_eq!((&report["places"], &report["errors"][0]["line"]), (&json!([place]), &json!(2)));
-    let report = deployment.import_lines("?strict=true", &lines).await.expect(200);
-    assert_eq!((&report["imported"], &report["errors"][0]["line"]), (&json!(0), &json!(2)));
+    let problem = deployment.import_lines("?strict=true", &lines).await.expect(422);
+    let report = &problem["report"];
+    assert_eq!((&problem["code"], &report["imported"]), (&json!("import_refused"), &json!(0)));
+    assert_eq!((&report["errors"][0]["line"], &report["dry_run"]), (&json!(2), &json!(false)));
+    // It is not kept: the same lines are judged anew when what was wrong with them is no more.
+    let elsewhere = [with(with(deployment.line("b"), "api", "later"), "prefix", "la_slive_")];
+    let text = elsewhere[0].to_string();
+    let import = || deployment.import("?strict=true").body(NDJSON, text.clone()).header("idempotency-key", "import");
+    for _ in 0..2 {
+        let refused = import().send().await;
+        assert_eq!((refused.status.as_u16(), refused.header("idempotency-replayed")), (422, None), "{refused:?}");
+    }
+    deployment.define("later", "/later", "la").await;
+    assert_eq!(import().send().await.expect(200)["imported"], 1);
     assert_eq!(deployment.import_lines("?strict=true", &lines[..1]).await.expect(200)["imported"], 1);
     assert_eq!(deployment.import_lines("?strict=yes", &lines).await.error().2.as_deref(), Some("strict"));
 }
