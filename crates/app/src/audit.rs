@@ -2,7 +2,7 @@
 
 use claviger_domain::audit::{AuditEvent, Chain, FirstBad, Flaw, Head, hash_text};
 use claviger_store::audit::{self, AuditFilter, AuditRow};
-use claviger_store::{Page, PageRequest};
+use claviger_store::{Connection, Page, PageRequest};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -15,15 +15,34 @@ pub const EXPORT_ROWS_MAX: usize = 10_000;
 /// An export ends with the event that takes it past this.
 const EXPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What a walk along the whole log found.
+/// How far to walk along the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AuditWalk {
+    /// Begins after this event, which the log must hold; [`Head::START`] is the beginning.
+    pub after: Head,
+    /// What the log must still hold, where the walk comes to it.
+    pub expected: Option<Head>,
+    /// Most events that are checked.
+    pub limit: Option<u32>,
+}
+
+impl Default for AuditWalk {
+    fn default() -> Self {
+        Self { after: Head::START, expected: None, limit: None }
+    }
+}
+
+/// What a walk along the log found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AuditVerification {
-    /// How many events are as they were written, from the first on.
+    /// How many events are as they were written, from the first of the walk on.
     pub events: i64,
     /// The last of them.
     pub head: Head,
     /// The first that is not, which ends the walk.
     pub first_bad: Option<FirstBad>,
+    /// Whether the walk ended before the log did.
+    pub more: bool,
 }
 
 /// A part of the log as text: one JSON object a line, oldest first.
@@ -57,27 +76,41 @@ impl App {
         Ok(audit::list(&mut reader, filter, page).await?)
     }
 
-    /// Walks along the whole log, as it is now, and checks every event against all before it: numbers, texts, hashes, and
+    /// Walks along the log, as it is now, and checks every event against all before it: numbers, texts, hashes, and
     /// the columns that events are found by. With `expected`, a head that was noted down before, the log must still
     /// hold exactly that event: nothing else shows that its end was cut off or that all of it was written anew.
-    pub async fn verify_audit(&self, actor: &Actor, expected: Option<Head>) -> Result<AuditVerification, AppError> {
+    ///
+    /// A long log is walked in parts, each from the head of the one before.
+    pub async fn verify_audit(&self, actor: &Actor, walk: AuditWalk) -> Result<AuditVerification, AppError> {
         actor.must_be_operator()?;
-        let mut chain = match Chain::begin(Head::START, expected) {
-            Ok(chain) => chain,
-            Err(bad) => return Ok(AuditVerification { events: 0, head: Head::START, first_bad: Some(bad) }),
-        };
         let mut reader = self.store.read().await?;
-        // Whatever stands before the first event does not belong there.
-        let mut past = i64::MIN;
-        let first_bad = loop {
-            let rows = audit::list_rows(&mut reader, past, CHUNK_ROWS).await?;
-            let Some(last) = rows.last() else { break chain.end().err() };
-            past = last.number;
-            if let Some(bad) = rows.iter().find_map(|row| take(&mut chain, row).err()) {
-                break Some(bad);
+        let begun = match find_flaw(&mut reader, walk.after).await? {
+            Some(flaw) => Err(FirstBad { number: walk.after.number, flaw }),
+            None => Chain::begin(walk.after, walk.expected),
+        };
+        let mut chain = match begun {
+            Ok(chain) => chain,
+            Err(bad) => {
+                return Ok(AuditVerification { events: 0, head: walk.after, first_bad: Some(bad), more: false });
             }
         };
-        Ok(AuditVerification { events: chain.checked(), head: chain.head(), first_bad })
+        // Whatever stands before the first event does not belong there.
+        let mut past = if walk.after == Head::START { i64::MIN } else { walk.after.number };
+        let mut left = walk.limit.map_or(i64::MAX, i64::from);
+        let (first_bad, more) = loop {
+            let limit = left.clamp(1, i64::from(CHUNK_ROWS)) as u32;
+            let rows = audit::list_rows(&mut reader, past, limit).await?;
+            let Some(last) = rows.last() else { break (chain.end().err(), false) };
+            if left == 0 {
+                break (None, true);
+            }
+            past = last.number;
+            if let Some(bad) = rows.iter().find_map(|row| take(&mut chain, row).err()) {
+                break (Some(bad), false);
+            }
+            left -= rows.len() as i64;
+        };
+        Ok(AuditVerification { events: chain.checked(), head: chain.head(), first_bad, more })
     }
 
     /// Writes out events past a number, at most `limit` and [`EXPORT_ROWS_MAX`] of them. Only the operator may.
@@ -102,6 +135,20 @@ impl App {
         }
         Ok(export)
     }
+}
+
+/// What is wrong with an event that the log is said to hold.
+async fn find_flaw(reader: &mut Connection, said: Head) -> Result<Option<Flaw>, AppError> {
+    if said == Head::START {
+        return Ok(None);
+    }
+    let found = audit::list_rows(reader, said.number - 1, 1).await?;
+    Ok(match found.first() {
+        None => Some(Flaw::CutOff),
+        Some(row) if row.number != said.number => Some(Flaw::Missing),
+        Some(row) if row.hash != said.hash => Some(Flaw::NotAsNoted),
+        Some(_) => None,
+    })
 }
 
 fn take(chain: &mut Chain, row: &AuditRow) -> Result<(), FirstBad> {

@@ -33,7 +33,7 @@ use claviger_engine::{Engine, EngineOptions};
 use claviger_store::{OpenError, Store, snapshot};
 
 pub use actor::Actor;
-pub use audit::{AuditExport, AuditVerification};
+pub use audit::{AuditExport, AuditVerification, AuditWalk};
 pub use claviger_store::admin_tokens::AdminToken;
 pub use claviger_store::audit::AuditFilter;
 pub use claviger_store::idempotency::Attempt;

@@ -49,7 +49,7 @@ fn the_log_is_listed_shown_and_verified() {
 
     let verified = server.run(&["audit", "verify"]);
     assert_eq!(verified.code, 0);
-    let head = verified.stdout.strip_prefix("4 events as they were written\nhead  ").unwrap().trim();
+    let head = verified.stdout.strip_prefix("4 events as they were written, number 1 to 4\nhead  ").unwrap().trim();
     assert!(verified.stderr.contains(&format!("claviger audit verify --expect {head}")), "{}", verified.stderr);
     assert_eq!(server.run(&["audit", "verify", "--expect", head]).code, 0);
     let other = format!("4:{}", "0".repeat(64));
@@ -63,6 +63,11 @@ fn the_log_is_listed_shown_and_verified() {
     let refused = server.run(&["audit", "verify", "--expect", &other, "--json"]);
     assert_eq!(refused.code, 1);
     assert_eq!(serde_json::from_str::<Value>(&refused.stdout).unwrap()["first_bad"]["number"], 4);
+    let whole = server.run_json(&["audit", "verify"]);
+    assert_eq!((&whole["events"], &whole["first"], &whole["head"]["number"]), (&json!(4), &json!(1), &json!(4)));
+    assert_eq!(server.run(&["audit", "verify", "--after", &other]).code, 1);
+    let nothing_new = server.run(&["audit", "verify", "--after", head]);
+    assert_eq!(nothing_new.stdout, format!("0 events as they were written\nhead  {head}\n"));
 }
 
 #[test]
@@ -111,7 +116,11 @@ fn an_export_is_checked_without_a_server() {
     // A part is checked from the event before it on.
     let first: Value = serde_json::from_str(lines[0]).unwrap();
     let before = format!("1:{}", first["hash"].as_str().unwrap());
-    assert_eq!(check(&["--expect", &before], &without(0)).code, 0);
+    let rest = check(&["--after", &before, "--expect", noted], &without(0));
+    assert_eq!((rest.code, rest.stdout.lines().next()), (0, Some("3 events as they were written, number 2 to 4")));
+    // What is to be in the file is not what it begins after.
+    says(&check(&["--expect", &before], &without(0)), "event 1: it is missing");
+    says(&check(&["--after", &before], &text), "event 2: ");
     let json = check(&["--json"], &without(2));
     assert_eq!(json.code, 1);
     assert_eq!(serde_json::from_str::<Value>(&json.stdout).unwrap()["first_bad"]["number"], 3);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use claviger_app::{Actor, App, AppError, AuditFilter, KeyPlace, PageRequest, UpdateKey};
+use claviger_app::{Actor, App, AppError, AuditFilter, AuditWalk, KeyPlace, PageRequest, UpdateKey};
 use claviger_domain::audit::{Action, AuditEvent, Author, Chain, Head, Source};
 use claviger_domain::definition::Definition;
 use claviger_domain::key::Kind;
@@ -23,7 +23,7 @@ pub(crate) async fn events(app: &App, past: i64) -> Vec<AuditEvent> {
 }
 
 pub(crate) async fn head(app: &App) -> Head {
-    let found = app.verify_audit(&Actor::operator(), None).await.unwrap();
+    let found = app.verify_audit(&Actor::operator(), AuditWalk::default()).await.unwrap();
     assert_eq!(found.first_bad, None);
     found.head
 }
@@ -260,7 +260,7 @@ async fn an_export_is_the_whole_chain_in_parts() {
     let holder = deployment.create("tork", plain("x")).await.unwrap();
     let nobody = Actor::key(holder.id, Source::Unknown);
     assert!(matches!(app.export_audit(&nobody, 0, 1).await, Err(AppError::Forbidden { .. })));
-    assert!(matches!(app.verify_audit(&nobody, None).await, Err(AppError::Forbidden { .. })));
+    assert!(matches!(app.verify_audit(&nobody, AuditWalk::default()).await, Err(AppError::Forbidden { .. })));
     let page = PageRequest { after: None, limit: 1 };
     assert!(matches!(app.list_audit(&nobody, &AuditFilter::default(), page).await, Err(AppError::Forbidden { .. })));
 }

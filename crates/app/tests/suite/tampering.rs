@@ -1,6 +1,6 @@
 //! Somebody who can write to the database file alters the audit log, and is found out.
 
-use claviger_app::{Actor, Database};
+use claviger_app::{Actor, AuditWalk, Database};
 use claviger_domain::audit::{FirstBad, Flaw, Head};
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
@@ -20,7 +20,39 @@ async fn alter(deployment: &Deployment, sql: &str) {
 }
 
 async fn find(deployment: &Deployment, expected: Option<Head>) -> Option<FirstBad> {
-    deployment.app.verify_audit(&Actor::operator(), expected).await.unwrap().first_bad
+    let walk = AuditWalk { expected, ..AuditWalk::default() };
+    deployment.app.verify_audit(&Actor::operator(), walk).await.unwrap().first_bad
+}
+
+/// The same, three events at a time.
+async fn find_in_parts(deployment: &Deployment) -> Option<FirstBad> {
+    let mut walk = AuditWalk { limit: Some(3), ..AuditWalk::default() };
+    loop {
+        let found = deployment.app.verify_audit(&Actor::operator(), walk).await.unwrap();
+        assert!(found.events <= 3 && found.head.number == walk.after.number + found.events, "{found:?}");
+        if !found.more {
+            return found.first_bad;
+        }
+        walk.after = found.head;
+    }
+}
+
+#[tokio::test]
+async fn a_part_begins_where_the_log_says() {
+    let deployment = Deployment::start().await;
+    for _ in 0..6 {
+        deployment.create("tork", plain("x")).await.unwrap();
+    }
+    assert_eq!(find_in_parts(&deployment).await, None);
+    let after = |after| AuditWalk { after, ..AuditWalk::default() };
+    let verify = async |walk| deployment.app.verify_audit(&Actor::operator(), walk).await.unwrap();
+    let head = head(&deployment.app).await;
+    let rest = verify(after(head)).await;
+    assert_eq!((rest.events, rest.head, rest.first_bad, rest.more), (0, head, None, false));
+    for (number, flaw) in [(9, Flaw::NotAsNoted), (11, Flaw::CutOff)] {
+        let found = verify(after(Head { number, ..head })).await;
+        assert_eq!((found.events, found.first_bad), (0, Some(FirstBad { number, flaw })));
+    }
 }
 
 #[tokio::test]
@@ -48,6 +80,7 @@ async fn whatever_is_altered_is_found() {
         assert_eq!(head(&deployment.app).await.number, 10);
         alter(&deployment, sql).await;
         assert_eq!(find(&deployment, None).await, Some(FirstBad { number, flaw }), "{sql}");
+        assert_eq!(find_in_parts(&deployment).await, Some(FirstBad { number, flaw }), "{sql}");
     }
 }
 

@@ -82,6 +82,9 @@ pub(crate) struct AuditVerifyArgs {
     /// Event that was noted down before and must still be there, as this command prints it
     #[arg(long, value_name = "NUMBER:HASH")]
     pub(crate) expect: Option<Head>,
+    /// Begin after this event, as for an export that does not begin with the first; it was checked before
+    #[arg(long, value_name = "NUMBER:HASH")]
+    pub(crate) after: Option<Head>,
     /// Check an exported file instead of a server's log; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,

@@ -20,6 +20,8 @@ use crate::output::time::{long_value, short_value};
 use crate::output::{self, Column, Table, text};
 
 const PATH: &str = "/admin/v1/audit";
+/// Events that the server is asked to verify at once.
+const PART_EVENTS: u32 = 20_000;
 
 pub(super) async fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
     let session = || Session::new(&args.client);
@@ -27,7 +29,7 @@ pub(super) async fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
         AuditCommand::List(list) => list_events(&session()?, list).await?,
         AuditCommand::Show { number } => show(&session()?, *number).await?,
         AuditCommand::Verify(verify) => match &verify.file {
-            Some(file) => return verify_file(file, verify.expect, args.client.json),
+            Some(file) => return verify_file(file, verify, args.client.json),
             None => return verify_log(&session()?, verify).await,
         },
         AuditCommand::Export(export) => export_log(&session()?, export).await?,
@@ -111,37 +113,92 @@ fn difference(before: &Value, after: &Value) -> Vec<String> {
     names.iter().map(line).collect()
 }
 
+/// What was found, here or by the server.
+struct Verified {
+    events: i64,
+    head: Head,
+    first_bad: Option<Bad>,
+}
+
+#[derive(Deserialize)]
+struct Bad {
+    number: i64,
+    reason: String,
+}
+
+impl Verified {
+    fn first(&self) -> i64 {
+        self.head.number + 1 - self.events
+    }
+
+    /// Prints what is good, or fails as `broken` has it.
+    fn show(&self, json: bool, broken: impl FnOnce(&Bad) -> Failure) -> Result<ExitCode, Failure> {
+        if json {
+            let head = json!({"number": self.head.number, "hash": self.head.hash_text()});
+            let bad = self.first_bad.as_ref().map(|bad| json!({"number": bad.number, "reason": bad.reason}));
+            let first = (self.events > 0).then(|| self.first());
+            output::print_json(&json!({"events": self.events, "first": first, "head": head, "first_bad": bad}))?;
+            return Ok(if self.first_bad.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        if let Some(bad) = &self.first_bad {
+            return Err(broken(bad));
+        }
+        let numbers = match self.events {
+            0 => String::new(),
+            _ => format!(", number {} to {}", self.first(), self.head.number),
+        };
+        let count = output::count(self.events as usize, "event");
+        output::print(&format!("{count} as they were written{numbers}\nhead  {}", self.head))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A part of the server's answer.
+#[derive(Deserialize)]
+struct Part {
+    events: i64,
+    head: PartHead,
+    first_bad: Option<Bad>,
+    more: bool,
+}
+
+#[derive(Deserialize)]
+struct PartHead {
+    number: i64,
+    hash: String,
+}
+
+/// Asks for the whole log, a part at a time: no request takes longer the longer the log is.
 async fn verify_log(session: &Session, args: &AuditVerifyArgs) -> Result<ExitCode, Failure> {
-    let query = [("expected", args.expect.map(|head| head.to_string()))];
-    let answer = session.server.get(&format!("{PATH}/verification"), &query).await?;
-    let is_good = answer["first_bad"].is_null();
-    if session.json {
-        output::print_json(&answer)?;
-        return Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    let mut verified = Verified { events: 0, head: args.after.unwrap_or(Head::START), first_bad: None };
+    let progress = progress(newest(session).await?.saturating_sub(verified.head.number));
+    loop {
+        let after = (verified.head != Head::START).then(|| verified.head.to_string());
+        let expected = args.expect.map(|head| head.to_string());
+        let query = [("expected", expected), ("after", after), ("limit", Some(PART_EVENTS.to_string()))];
+        let part = session.server.get(&format!("{PATH}/verification"), &query).await?;
+        let part: Option<Part> = serde_json::from_value(part).ok();
+        let head = part.as_ref().and_then(|part| format!("{}:{}", part.head.number, part.head.hash).parse().ok());
+        let (part, head) = part.zip(head).ok_or_else(|| Failure::new("the server's answer was not understood"))?;
+        progress.inc(part.events.unsigned_abs());
+        verified = Verified { events: verified.events + part.events, head, first_bad: part.first_bad };
+        if !part.more {
+            break;
+        }
     }
-    if !is_good {
-        return Err(broken(&answer["first_bad"]["number"].to_string(), &text(&answer["first_bad"], "reason")));
-    }
-    let head = &answer["head"];
-    let place = format!("{}:{}", head["number"], text(head, "hash"));
-    output::print(&format!("{} as they were written\nhead  {}", events(&answer["events"]), output::clean(&place)))?;
-    if head["number"] != 0 {
+    progress.finish_and_clear();
+    let code = verified.show(session.json, |bad| {
+        Failure::new(format!("the audit log is not as it was written: event {}: {}", bad.number, bad.reason))
+            .next("compare it with an export that was kept elsewhere; whoever altered it could write to the database")
+    })?;
+    if verified.head != Head::START && !session.json {
         output::note(&format!(
             "\nNote the head down somewhere else. Later, only it shows that the log was not shortened or written anew:\n\
              claviger audit verify --expect {}",
-            output::clean(&place)
+            verified.head
         ));
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn events(number: &Value) -> String {
-    output::count(number.as_u64().unwrap_or_default() as usize, "event")
-}
-
-fn broken(number: &str, reason: &str) -> Failure {
-    Failure::new(format!("the audit log is not as it was written: event {number}: {reason}"))
-        .next("compare it with an export that was kept elsewhere; whoever altered it could write to the database")
+    Ok(code)
 }
 
 /// One line of an export, the event as the very text that was hashed.
@@ -152,61 +209,38 @@ struct Line<'a> {
     hash: &'a str,
 }
 
-/// What is known of a file's first event before it was looked at.
-fn begin(line: &Line<'_>, expected: Option<Head>) -> Result<Chain, FirstBad> {
-    let first: i64 = serde_json::from_str::<AuditEvent>(line.event.get()).map_or(1, |event| event.number);
-    match expected {
-        // What was noted down is the event before the file's first.
-        Some(head) if head.number + 1 == first => Chain::begin(head, None),
-        _ => Chain::begin(Head::START, expected),
-    }
-}
-
-fn verify_file(file: &Path, expected: Option<Head>, json: bool) -> Result<ExitCode, Failure> {
+fn verify_file(file: &Path, args: &AuditVerifyArgs, json: bool) -> Result<ExitCode, Failure> {
     let reader: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
         Box::new(BufReader::new(File::open(file).or_fail(|| format!("read {}", file.display()))?))
     };
-    let mut chain: Option<Chain> = None;
+    let mut chain = Chain::begin(args.after.unwrap_or(Head::START), args.expect).map_err(|bad| bad_file(&bad.into()))?;
     let mut bad = None;
     for (position, text) in reader.lines().enumerate() {
         let text = text.or_fail(|| format!("read {}", file.display()))?;
         let line: Line<'_> = serde_json::from_str(&text)
             .map_err(|_| Failure::new(format!("line {} is not that of an audit export", position + 1)))?;
-        let walked = match &mut chain {
-            Some(chain) => take(chain, &line),
-            None => begin(&line, expected).and_then(|begun| take(chain.insert(begun), &line)),
-        };
-        if let Err(found) = walked {
+        if let Err(found) = take(&mut chain, &line) {
             bad = Some(found);
             break;
         }
     }
-    let chain = match chain {
-        Some(chain) => chain,
-        None => Chain::begin(Head::START, expected).map_err(bad_file)?,
-    };
-    let bad = bad.or(chain.end().err());
-    if json {
-        let head = json!({"number": chain.head().number, "hash": chain.head().hash_text()});
-        let first_bad = bad.map(|bad| json!({"number": bad.number, "reason": bad.flaw.to_string()}));
-        output::print_json(&json!({"events": chain.checked(), "head": head, "first_bad": first_bad}))?;
-        return Ok(if bad.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-    }
-    if let Some(found) = bad {
-        return Err(bad_file(found));
-    }
-    let checked = output::count(chain.checked() as usize, "event");
-    output::print(&format!("{checked} as they were written\nhead  {}", chain.head()))?;
-    Ok(ExitCode::SUCCESS)
+    let first_bad = bad.or(chain.end().err()).map(Bad::from);
+    Verified { events: chain.checked(), head: chain.head(), first_bad }.show(json, bad_file)
 }
 
-fn bad_file(bad: FirstBad) -> Failure {
-    let failure = Failure::new(format!("the export is not as it was written: event {}: {}", bad.number, bad.flaw));
+impl From<FirstBad> for Bad {
+    fn from(bad: FirstBad) -> Self {
+        Self { number: bad.number, reason: bad.flaw.to_string() }
+    }
+}
+
+fn bad_file(bad: &Bad) -> Failure {
+    let failure = Failure::new(format!("the export is not as it was written: event {}: {}", bad.number, bad.reason));
     if bad.number == 1 {
         return failure.next(
-            "an export that does not begin with the first event is checked with --expect NUMBER:HASH of the event before it",
+            "an export that does not begin with the first event is checked with --after NUMBER:HASH of the event before it",
         );
     }
     failure
@@ -219,9 +253,14 @@ fn take(chain: &mut Chain, line: &Line<'_>) -> Result<(), FirstBad> {
     chain.take(number, line.event.get(), &hash)
 }
 
-async fn export_log(session: &Session, args: &AuditExportArgs) -> Result<(), Failure> {
+/// The number of the last event.
+async fn newest(session: &Session) -> Result<i64, Failure> {
     let newest = session.server.get(PATH, &[("limit", Some("1".to_owned()))]).await?;
-    let newest = output::rows(&newest).first().and_then(|event| event["number"].as_i64()).unwrap_or_default();
+    Ok(output::rows(&newest).first().and_then(|event| event["number"].as_i64()).unwrap_or_default())
+}
+
+async fn export_log(session: &Session, args: &AuditExportArgs) -> Result<(), Failure> {
+    let newest = newest(session).await?;
     let mut after = args.after.unwrap_or(0);
     let mut sink: Box<dyn Write> = match &args.file {
         Some(file) => Box::new(open(file, args.after.is_some())?),

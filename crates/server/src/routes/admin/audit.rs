@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::response::Response;
 use claviger_app::audit::EXPORT_ROWS_MAX;
-use claviger_app::{AuditFilter, AuditVerification, PageRequest};
+use claviger_app::{AuditFilter, AuditVerification, AuditWalk, PageRequest};
 use claviger_domain::audit::{Action, AuditEvent, Author, Head, Source};
 use claviger_domain::change::Revision;
 use claviger_domain::id::OrganizationId;
@@ -77,17 +77,19 @@ impl From<AuditEvent> for EventView {
     }
 }
 
-/// What a walk along the whole log found.
+/// What a walk along the log found.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AuditVerification)]
 struct VerificationView {
-    /// How many events are as they were written, from the first on.
+    /// How many events are as they were written, from the one after `after` on.
     events: i64,
     /// The last of them. Note it down elsewhere, and pass it as `expected` later.
     head: HeadView,
     /// The first event that is not as it was written.
     #[schema(required)]
     first_bad: Option<FirstBadView>,
+    /// Whether `limit` ended the walk before the log did: go on with `after` this `head`.
+    more: bool,
 }
 
 /// A place in the log.
@@ -117,6 +119,7 @@ impl From<AuditVerification> for VerificationView {
             events: found.events,
             head: HeadView { number: found.head.number, hash: found.head.hash_text() },
             first_bad: found.first_bad.map(|bad| FirstBadView { number: bad.number, reason: bad.flaw.to_string() }),
+            more: found.more,
         }
     }
 }
@@ -220,7 +223,7 @@ async fn list(
     Ok(Answer::ok(&List::bare(rows, next))?.next_page(next_page.as_deref())?.done())
 }
 
-/// What the log must still hold.
+/// How far to walk, and what the log must still hold.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 struct VerifyQuery {
@@ -228,15 +231,26 @@ struct VerifyQuery {
     /// the end was cut off, or that all of it was written anew.
     #[param(value_type = Option<String>)]
     expected: Option<Head>,
+    /// `NUMBER:HASH` of the event to begin after, which the log must hold as well. Left out, the walk begins with the first.
+    #[param(value_type = Option<String>)]
+    after: Option<Head>,
+    /// Most events that are checked. Left out, all of them, which can take long.
+    #[param(minimum = 1)]
+    limit: Option<u32>,
 }
 
 impl FromQuery for VerifyQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
-        Ok(Self { expected: parameters.take("expected")? })
+        let (expected, after) = (parameters.take("expected")?, parameters.take("after")?);
+        let query = Self { expected, after, limit: parameters.take("limit")? };
+        if query.limit == Some(0) {
+            return Err(Failure::invalid_field("limit", "must be at least 1"));
+        }
+        Ok(query)
     }
 }
 
-/// Verify the whole log.
+/// Verify the log.
 ///
 /// Every event is checked against all before it. A log that is not as it was written is an answer too: 200 with
 /// `first_bad`.
@@ -253,7 +267,9 @@ async fn verify(
     State(state): State<ServerState>,
     Query(query): Query<VerifyQuery>,
 ) -> Result<Response, Failure> {
-    let found = state.app.verify_audit(operator.actor(), query.expected).await?;
+    let VerifyQuery { expected, after, limit } = query;
+    let walk = AuditWalk { after: after.unwrap_or(Head::START), expected, limit };
+    let found = state.app.verify_audit(operator.actor(), walk).await?;
     Ok(Answer::ok(&VerificationView::from(found))?.done())
 }
 

@@ -72,7 +72,11 @@ async fn the_log_is_verified_and_its_head_recognised() {
     let cut_off = verify(&format!("?expected=6:{hash}")).await.expect(200);
     assert_eq!((&cut_off["events"], &cut_off["first_bad"]["number"]), (&json!(5), &json!(6)));
     assert!(cut_off["first_bad"]["reason"].as_str().unwrap().contains("cut off"));
-    for query in ["?expected=4", "?expected=4:00", "?expect=4"] {
+    let part = verify("?limit=3").await.expect(200);
+    assert_eq!((&part["events"], &part["head"]["number"], &part["more"]), (&json!(3), &json!(3), &json!(true)));
+    let rest = verify(&format!("?limit=3&after=3:{}", part["head"]["hash"].as_str().unwrap())).await.expect(200);
+    assert_eq!((&rest["events"], &rest["first_bad"], &rest["more"]), (&json!(2), &Value::Null, &json!(false)));
+    for query in ["?expected=4", "?expected=4:00", "?expect=4", "?limit=0", "?after=3"] {
         assert_eq!(verify(query).await.error().0, 400, "{query}");
     }
 }
