@@ -1,7 +1,7 @@
 //! The audit log: listed, walked from its first event to its last, and written out.
 
-use claviger_domain::audit::{AuditEvent, Chain, FirstBad, Flaw, Head, hash_text};
-use claviger_store::audit::{self, AuditFilter, AuditRow};
+use claviger_domain::audit::{Chain, FirstBad, Flaw, Head, hash_text};
+use claviger_store::audit::{self, AuditFilter, AuditRow, ListedEvent};
 use claviger_store::{Connection, Page, PageRequest};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -70,7 +70,7 @@ impl App {
         actor: &Actor,
         filter: &AuditFilter,
         page: PageRequest<i64>,
-    ) -> Result<Page<AuditEvent>, AppError> {
+    ) -> Result<Page<ListedEvent>, AppError> {
         actor.must_be_operator()?;
         let mut reader = self.store.read().await?;
         Ok(audit::list(&mut reader, filter, page).await?)

@@ -35,7 +35,7 @@ use claviger_store::{OpenError, Store, snapshot};
 pub use actor::Actor;
 pub use audit::{AuditExport, AuditVerification, AuditWalk};
 pub use claviger_store::admin_tokens::AdminToken;
-pub use claviger_store::audit::AuditFilter;
+pub use claviger_store::audit::{AuditFilter, ListedEvent};
 pub use claviger_store::idempotency::Attempt;
 pub use claviger_store::keys::{KeyFilter, KeyRow, Selection};
 pub use claviger_store::{Database, DatabaseError, Page, PageRequest};

@@ -17,7 +17,8 @@ const TORK: &str = include_str!("../../../../apis/tork.toml");
 pub(crate) async fn events(app: &App, past: i64) -> Vec<AuditEvent> {
     let page = PageRequest { after: None, limit: 200 };
     let page = app.list_audit(&Actor::operator(), &AuditFilter::default(), page).await.unwrap();
-    let mut events: Vec<_> = page.rows.into_iter().filter(|event| event.number > past).collect();
+    let events = page.rows.into_iter().map(|listed| listed.event().unwrap());
+    let mut events: Vec<_> = events.filter(|event| event.number > past).collect();
     events.reverse();
     events
 }

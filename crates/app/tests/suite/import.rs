@@ -271,7 +271,8 @@ async fn an_import_is_one_event_and_only_the_operators() {
     let mut reader = store.read().await.unwrap();
     let page = PageRequest { after: None, limit: 100 };
     let events = audit::list(&mut reader, &AuditFilter::default(), page).await.unwrap().rows;
-    let imports: Vec<_> = events.into_iter().filter(|event| event.action == Action::KeysImported).collect();
+    let events = events.into_iter().map(|listed| listed.event().unwrap());
+    let imports: Vec<_> = events.filter(|event| event.action == Action::KeysImported).collect();
     let [event] = imports.as_slice() else { panic!("{imports:?}") };
     assert_eq!(event.organization, Some(deployment.organization));
     let after = event.after.as_ref().unwrap();

@@ -1,6 +1,6 @@
 //! Somebody who can write to the database file alters the audit log, and is found out.
 
-use claviger_app::{Actor, AuditWalk, Database};
+use claviger_app::{Actor, AuditFilter, AuditWalk, Database, PageRequest};
 use claviger_domain::audit::{FirstBad, Flaw, Head};
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
@@ -82,6 +82,23 @@ async fn whatever_is_altered_is_found() {
         assert_eq!(find(&deployment, None).await, Some(FirstBad { number, flaw }), "{sql}");
         assert_eq!(find_in_parts(&deployment).await, Some(FirstBad { number, flaw }), "{sql}");
     }
+}
+
+#[tokio::test]
+async fn one_event_that_cannot_be_read_hides_no_other() {
+    let deployment = Deployment::start().await;
+    for _ in 0..6 {
+        deployment.create("tork", plain("x")).await.unwrap();
+    }
+    alter(
+        &deployment,
+        "UPDATE audit SET body = '{}' WHERE number = 7; UPDATE audit SET body = replace(body, '8', '9') WHERE number = 8",
+    )
+    .await;
+    let page = PageRequest { after: Some(10), limit: 4 };
+    let page = deployment.app.list_audit(&Actor::operator(), &AuditFilter::default(), page).await.unwrap();
+    let listed: Vec<_> = page.rows.into_iter().map(|row| (row.number(), row.event().is_some())).collect();
+    assert_eq!(listed, [(9, true), (8, false), (7, false), (6, true)]);
 }
 
 #[tokio::test]

@@ -62,12 +62,16 @@ fn table(session: &Session, answer: &Value) -> String {
             event["number"].to_string(),
             short_value(&event["at"], session.now, ""),
             text(event, "actor"),
-            text(event, "action"),
+            what(event),
             text(event, "target"),
             text(event, "source"),
         ]);
     }
     table.lines()
+}
+
+fn what(event: &Value) -> String {
+    if event["unreadable"] == true { "unreadable".to_owned() } else { text(event, "action") }
 }
 
 async fn show(session: &Session, number: i64) -> Result<(), Failure> {
@@ -78,6 +82,10 @@ async fn show(session: &Session, number: i64) -> Result<(), Failure> {
     let event = found.ok_or_else(|| {
         Failure::new(format!("there is no event {number}")).next("see what there is with `claviger audit list`")
     })?;
+    if event["unreadable"] == true {
+        return Err(Failure::new(format!("event {number} is not as it was written, and cannot be read"))
+            .next("see what is wrong with `claviger audit verify`"));
+    }
     session.show(event, || details(session, event))
 }
 

@@ -59,7 +59,8 @@ pub(crate) async fn members_stand_and_fall_alone(store: Store) {
     assert_eq!(feed::list_transactions(&mut reader, Revision(0), 10).await.unwrap(), expected);
     let filter = AuditFilter::default();
     let page = audit::list(&mut reader, &filter, PageRequest { after: None, limit: 10 }).await.unwrap();
-    let told: Vec<_> = page.rows.iter().map(|event| (event.number, &*event.target, event.revision.0)).collect();
+    let events: Vec<_> = page.rows.into_iter().map(|listed| listed.event().unwrap()).collect();
+    let told: Vec<_> = events.iter().map(|event| (event.number, &*event.target, event.revision.0)).collect();
     assert_eq!(told, [(2, "org 3", 2), (1, "org 1", 1)]);
 }
 
@@ -150,14 +151,17 @@ pub(crate) async fn audit_events_are_chained_found_and_never_altered(store: Stor
     assert_eq!(count(&mut reader, made(Action::OrganizationCreated)).await, 6);
     assert_eq!(count(&mut reader, made(Action::KeyCreated)).await, 0);
     let to = AuditFilter { target: Some("beside".to_owned()), ..AuditFilter::default() };
-    assert_eq!(count(&mut reader, to).await, 3);
+    assert_eq!(count(&mut reader, to.clone()).await, 3);
+    let all_that_fits = AuditFilter { actor: Some(Author::Operator), action: Some(Action::OrganizationCreated), ..to };
+    assert_eq!(count(&mut reader, all_that_fits.clone()).await, 3);
+    assert_eq!(count(&mut reader, AuditFilter { actor: Some(Author::System), ..all_that_fits }).await, 0);
     let after = AuditFilter { since: Some(later(1)), ..AuditFilter::default() };
     assert_eq!(count(&mut reader, after).await, 0);
     let before = AuditFilter { until: Some(later(1)), ..AuditFilter::default() };
     assert_eq!(count(&mut reader, before).await, 6);
     let first = PageRequest { after: Some(3), limit: 1 };
     let page = audit::list(&mut reader, &AuditFilter::default(), first).await.unwrap();
-    assert_eq!((page.rows[0].number, page.more), (2, true));
+    assert_eq!((page.rows[0].number(), page.more), (2, true));
 }
 
 pub(crate) async fn answers_are_kept_for_their_caller_and_forgotten(store: Store) {

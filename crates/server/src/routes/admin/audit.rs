@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::response::Response;
 use claviger_app::audit::EXPORT_ROWS_MAX;
-use claviger_app::{AuditFilter, AuditVerification, AuditWalk, PageRequest};
+use claviger_app::{AuditFilter, AuditVerification, AuditWalk, ListedEvent, PageRequest};
 use claviger_domain::audit::{Action, AuditEvent, Author, Head, Source};
 use claviger_domain::change::Revision;
 use claviger_domain::id::OrganizationId;
@@ -74,6 +74,34 @@ impl From<AuditEvent> for EventView {
     fn from(event: AuditEvent) -> Self {
         let AuditEvent { number, at, actor, source, action, target, organization, before, after, revision } = event;
         Self { number, at, actor, source, action, target, organization, before, after, revision }
+    }
+}
+
+/// A place in the list.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedAuditEvent)]
+#[serde(untagged)]
+enum ListedView {
+    Event(Box<EventView>),
+    Unreadable(UnreadableView),
+}
+
+/// An event whose text is not what was written: somebody altered the database.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UnreadableAuditEvent)]
+struct UnreadableView {
+    /// Its place.
+    number: i64,
+    /// Always `true`. Verify the log to learn what is wrong.
+    unreadable: bool,
+}
+
+impl From<ListedEvent> for ListedView {
+    fn from(listed: ListedEvent) -> Self {
+        match listed {
+            ListedEvent::Event(event) => Self::Event(Box::new((*event).into())),
+            ListedEvent::Unreadable { number } => Self::Unreadable(UnreadableView { number, unreadable: true }),
+        }
     }
 }
 
@@ -207,7 +235,7 @@ impl AuditList {
     responses((
         status = 200,
         description = "A page of events, newest first.",
-        body = List<EventView>,
+        body = List<ListedView>,
         headers(("Link" = String, description = "The next page, with `rel=\"next\"`, if there is one."))
     ))
 )]
@@ -217,9 +245,9 @@ async fn list(
     Query(list): Query<AuditList>,
 ) -> Result<Response, Failure> {
     let found = state.app.list_audit(operator.actor(), &list.filter, list.page).await?;
-    let next = found.rows.last().filter(|_| found.more).map(|event| event.number.to_string());
+    let next = found.rows.last().filter(|_| found.more).map(|event| event.number().to_string());
     let next_page = next.as_deref().map(|cursor| list.next_page(cursor));
-    let rows = found.rows.into_iter().map(EventView::from).collect();
+    let rows = found.rows.into_iter().map(ListedView::from).collect();
     Ok(Answer::ok(&List::bare(rows, next))?.next_page(next_page.as_deref())?.done())
 }
 
