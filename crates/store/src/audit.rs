@@ -24,7 +24,7 @@ pub struct AuditRow {
 }
 
 /// A place in the list.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum ListedEvent {
     /// What its text says.
     Event(Box<AuditEvent>),
@@ -145,14 +145,14 @@ pub async fn list(
     let rows: Vec<(i64, String)> = on_either!(
         connection,
         sqlx::query_as(query)
-        .bind(filter.organization.map(|id| id.to_bytes().to_vec()))
-        .bind(filter.actor.map(|actor| actor.to_string()))
-        .bind(filter.action.map(Action::as_str))
-        .bind(filter.target.as_deref())
-        .bind(filter.since.map(Timestamp::as_micros))
-        .bind(filter.until.map(Timestamp::as_micros))
-        .bind(page.after.unwrap_or(i64::MAX))
-        .bind(i64::from(page.limit) + 1),
+            .bind(filter.organization.map(|id| id.to_bytes().to_vec()))
+            .bind(filter.actor.map(|actor| actor.to_string()))
+            .bind(filter.action.map(Action::as_str))
+            .bind(filter.target.as_deref())
+            .bind(filter.since.map(Timestamp::as_micros))
+            .bind(filter.until.map(Timestamp::as_micros))
+            .bind(page.after.unwrap_or(i64::MAX))
+            .bind(i64::from(page.limit) + 1),
         fetch_all
     )?;
     let listed = |(number, body): (i64, String)| match from_json::<AuditEvent>(TABLE, &body) {

@@ -430,7 +430,7 @@ pub struct Selection {
     pub organization: Option<OrganizationId>,
     /// Of this api.
     pub api: Option<ApiName>,
-    /// Made by the operator, or with this key.
+    /// Made by the operator, or with this key itself. Who made that one is another question.
     pub created_by: Option<Creator>,
     /// Of this kind.
     pub kind: Option<Kind>,
@@ -440,15 +440,22 @@ pub struct Selection {
     pub issued_before: Option<Timestamp>,
 }
 
-/// `$1` to `$6` are the selection.
+/// `$1` to `$6` are the selection. As with [`list_keys`], there is a query for each breadth.
 macro_rules! selected {
-    ($head:literal, $tail:literal) => {
+    ($selection:expr, $head:literal, $tail:literal) => {
+        match ($selection.organization, &$selection.api) {
+            (Some(_), Some(_)) => selected!(@ "organization = $1 AND api = $2", $head, $tail),
+            (Some(_), None) => selected!(@ "organization = $1 AND CAST($2 AS TEXT) IS NULL", $head, $tail),
+            (None, _) => selected!(@ "$1 IS NULL AND (CAST($2 AS TEXT) IS NULL OR api = $2)", $head, $tail),
+        }
+    };
+    (@ $place:literal, $head:literal, $tail:literal) => {
         concat!(
             $head,
             " FROM keys
-              WHERE ($1 IS NULL OR organization = $1)
-                AND (CAST($2 AS TEXT) IS NULL OR api = $2)
-                AND (CAST($3 AS TEXT) IS NULL OR created_by = $3)
+              WHERE ",
+            $place,
+            " AND (CAST($3 AS TEXT) IS NULL OR created_by = $3)
                 AND (CAST($4 AS TEXT) IS NULL OR kind = $4)
                 AND (CAST($5 AS TEXT) IS NULL OR environment = $5)
                 AND (CAST($6 AS BIGINT) IS NULL OR created_at < $6) ",
@@ -478,6 +485,7 @@ pub async fn list_selected(
     limit: u32,
 ) -> Result<Vec<KeyRow>, StoreError> {
     let text = selected!(
+        selection,
         "SELECT *",
         "AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $7) AND ($8 IS NULL OR id > $8)
          ORDER BY id LIMIT $9"
@@ -500,11 +508,55 @@ pub async fn count_selected(
     now: Timestamp,
 ) -> Result<(i64, i64), StoreError> {
     let text = selected!(
+        selection,
         "SELECT COUNT(CASE WHEN revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $7) THEN 1 END),
                 COUNT(revoked_at)",
         ""
     );
     Ok(on_either!(connection, bind_selection!(sqlx::query_as(text), selection).bind(now.as_micros()), fetch_one)?)
+}
+
+/// The keys of an organization and api that were made with a key, each with that one, dead or alive.
+pub async fn list_makers(
+    connection: &mut Connection,
+    organization: OrganizationId,
+    api: &ApiName,
+) -> Result<Vec<(KeyId, KeyId)>, StoreError> {
+    let rows: Vec<(Vec<u8>, String)> = on_either!(
+        connection,
+        sqlx::query_as(
+            "SELECT id, created_by FROM keys WHERE organization = $1 AND api = $2 AND created_by LIKE 'key_%'",
+        )
+        .bind(organization.to_bytes().to_vec())
+        .bind(api.as_str()),
+        fetch_all
+    )?;
+    rows.into_iter().map(|(id, maker)| Ok((KeyId::from_u128(id_number(TABLE, &id)?), word(TABLE, &maker)?))).collect()
+}
+
+/// An organization and api in which keys were made with this one.
+pub async fn find_place_of_made(
+    connection: &mut Connection,
+    maker: KeyId,
+) -> Result<Option<(OrganizationId, ApiName)>, StoreError> {
+    let found: Option<(Vec<u8>, String)> = on_either!(
+        connection,
+        sqlx::query_as("SELECT organization, api FROM keys WHERE created_by = $1 LIMIT 1").bind(maker.to_string()),
+        fetch_optional
+    )?;
+    let place = |(organization, api): (Vec<u8>, String)| {
+        Ok((OrganizationId::from_u128(id_number(TABLE, &organization)?), word(TABLE, &api)?))
+    };
+    found.map(place).transpose()
+}
+
+/// Those of these keys that there are, in the order of their ids.
+pub async fn list_by_id(connection: &mut Connection, ids: &[KeyId]) -> Result<Vec<KeyRow>, StoreError> {
+    let ids = ids.iter().map(|id| id.to_bytes().to_vec().into()).collect();
+    let rows: Vec<Row> = rows::select_in(connection, &["SELECT * FROM keys WHERE id"], ids).await?;
+    let mut rows = rows.into_iter().map(KeyRow::try_from).collect::<Result<Vec<_>, _>>()?;
+    rows.sort_unstable_by_key(|row| row.key.id);
+    Ok(rows)
 }
 
 /// Forgets a key.

@@ -1,8 +1,13 @@
 //! Revoking many keys at once: whatever fits a selection.
 
+use std::collections::HashMap;
+
 use claviger_domain::audit::Action;
-use claviger_domain::key::{Key, Revocation};
-use claviger_store::keys::{self, Selection};
+use claviger_domain::id::KeyId;
+use claviger_domain::key::{Creator, Key, Revocation, State};
+use claviger_domain::time::Timestamp;
+use claviger_store::Connection;
+use claviger_store::keys::{self, KeyRow, Selection};
 
 use super::edit::check_reason;
 use super::put_key;
@@ -10,7 +15,7 @@ use crate::mutation::Work;
 use crate::{Actor, App, AppError, Mutation};
 
 /// Keys that one transaction revokes.
-const KEYS_PER_TRANSACTION: u32 = 500;
+const KEYS_PER_TRANSACTION: usize = 500;
 /// Keys that are named in the answer.
 const SAMPLE_KEYS_MAX: usize = 20;
 
@@ -48,28 +53,43 @@ impl App {
         if let Some(reason) = &reason {
             check_reason(reason)?;
         }
-        let mut work = self.begin(actor).await?;
+        // Many steps make a large future, which is not carried about by all that await it.
+        Box::pin(self.revoke_selected(actor, &selection, reason, dry_run)).await
+    }
+
+    async fn revoke_selected(
+        &self,
+        actor: &Actor,
+        selection: &Selection,
+        reason: Option<String>,
+        dry_run: bool,
+    ) -> Result<Mutation<BulkRevoked>, AppError> {
+        let now = self.now();
         // Creation is kept in whole seconds: a key of the second that runs could still be made, and would fit.
-        if selection.issued_before.is_some_and(|before| before > work.now.to_whole_seconds()) {
+        if selection.issued_before.is_some_and(|before| before > now.to_whole_seconds()) {
             let message = "must be a second that has begun or an earlier one: keys made later would fit as well";
             return Err(AppError::invalid("issued_before", message));
         }
-        let (matched, already_revoked) =
-            keys::count_selected(work.tx.connection().await?, &selection, work.now).await?;
+        // Nobody who writes waits while there is only something to count.
+        let mut reader = self.store.read().await?;
+        let search = Search::begin(&mut reader, selection).await?;
+        let (matched, already_revoked) = search.count(&mut reader, now).await?;
         let mut done = BulkRevoked { already_revoked, dry_run, ..BulkRevoked::default() };
         if dry_run {
-            let limit = SAMPLE_KEYS_MAX as u32;
-            let rows = keys::list_selected(work.tx.connection().await?, &selection, work.now, None, limit).await?;
+            let rows = search.list(&mut reader, now, None, SAMPLE_KEYS_MAX).await?;
+            drop(reader);
             let sample = rows.into_iter().map(|row| row.key).collect();
+            let work = self.begin(actor).await?;
             let revision = work.tx.revision_before();
             return Ok(work.at(BulkRevoked { matched, sample, ..done }, revision));
         }
+        drop(reader);
+        let mut work = self.begin(actor).await?;
+        let mut search = Search::begin(work.tx.connection().await?, selection).await?;
         let mut past = None;
         loop {
-            let rows =
-                keys::list_selected(work.tx.connection().await?, &selection, work.now, past, KEYS_PER_TRANSACTION)
-                    .await?;
-            let is_short = rows.len() < KEYS_PER_TRANSACTION as usize;
+            let rows = search.list(work.tx.connection().await?, work.now, past, KEYS_PER_TRANSACTION).await?;
+            let is_short = rows.len() < KEYS_PER_TRANSACTION;
             let last = rows.last().map(|row| row.key.id);
             for row in rows {
                 revoke(&mut work, &row.key, reason.clone()).await?;
@@ -79,19 +99,113 @@ impl App {
                 }
             }
             done.matched = done.revoked;
-            let is_left = async |work: &mut Work| {
-                let left = keys::list_selected(work.tx.connection().await?, &selection, work.now, None, 1).await?;
-                Ok::<_, AppError>(!left.is_empty())
-            };
-            if is_short && !is_left(&mut work).await? {
-                let revision = if last.is_some() { work.tx.revision() } else { work.tx.revision_before() };
-                return Ok(work.at(done, revision));
+            if is_short {
+                // Keys may have been made since the search began.
+                search = Search::begin(work.tx.connection().await?, selection).await?;
+                if search.list(work.tx.connection().await?, work.now, None, 1).await?.is_empty() {
+                    let revision = if last.is_some() { work.tx.revision() } else { work.tx.revision_before() };
+                    return Ok(work.at(done, revision));
+                }
             }
             past = last.filter(|_| !is_short);
             work.done(()).commit().await?;
             work = self.begin(actor).await?;
         }
     }
+}
+
+/// Finds the keys that fit a selection.
+struct Search<'s> {
+    selection: &'s Selection,
+    /// With a key as their creator, all that come from it, in the order of their ids: those made with it, those made with
+    /// these, and so on. Whoever had a secret that leaked may have made keys with keys that they made.
+    descendants: Option<Vec<KeyId>>,
+}
+
+impl<'s> Search<'s> {
+    async fn begin(connection: &mut Connection, selection: &'s Selection) -> Result<Self, AppError> {
+        let descendants = match selection.created_by {
+            Some(Creator::Key(key)) => Some(descendants(connection, key).await?),
+            Some(Creator::Operator) | None => None,
+        };
+        Ok(Self { selection, descendants })
+    }
+
+    /// Keys that are neither revoked nor expired, in the order of their ids, past one of them, at most `limit`.
+    async fn list(
+        &self,
+        connection: &mut Connection,
+        now: Timestamp,
+        past: Option<KeyId>,
+        limit: usize,
+    ) -> Result<Vec<KeyRow>, AppError> {
+        let Some(descendants) = &self.descendants else {
+            return Ok(keys::list_selected(connection, self.selection, now, past, limit as u32).await?);
+        };
+        let mut found = Vec::new();
+        let begun = past.map_or(0, |past| descendants.partition_point(|id| *id <= past));
+        for ids in descendants[begun..].chunks(KEYS_PER_TRANSACTION) {
+            let rows = keys::list_by_id(connection, ids).await?;
+            found.extend(rows.into_iter().filter(|row| is_alive(&row.key, now) && self.fits(&row.key)));
+            if found.len() >= limit {
+                found.truncate(limit);
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many keys are neither revoked nor expired, and how many are revoked.
+    async fn count(&self, connection: &mut Connection, now: Timestamp) -> Result<(i64, i64), AppError> {
+        let Some(descendants) = &self.descendants else {
+            return Ok(keys::count_selected(connection, self.selection, now).await?);
+        };
+        let (mut alive, mut revoked) = (0, 0);
+        for ids in descendants.chunks(KEYS_PER_TRANSACTION) {
+            for row in keys::list_by_id(connection, ids).await?.iter().filter(|row| self.fits(&row.key)) {
+                alive += i64::from(is_alive(&row.key, now));
+                revoked += i64::from(row.key.revocation.is_some());
+            }
+        }
+        Ok((alive, revoked))
+    }
+
+    /// Whether a descendant is selected by the rest.
+    fn fits(&self, key: &Key) -> bool {
+        let Selection { organization, api, created_by: _, kind, environment, issued_before } = self.selection;
+        organization.is_none_or(|organization| organization == key.organization)
+            && api.as_ref().is_none_or(|api| *api == key.api)
+            && kind.is_none_or(|kind| kind == key.kind)
+            && environment.is_none_or(|environment| environment == key.environment)
+            && issued_before.is_none_or(|before| key.created_at < before)
+    }
+}
+
+fn is_alive(key: &Key, now: Timestamp) -> bool {
+    !matches!(key.state(now), State::Revoked | State::Expired)
+}
+
+/// All keys that come from one. A key makes keys of its own organization and api only.
+async fn descendants(connection: &mut Connection, root: KeyId) -> Result<Vec<KeyId>, AppError> {
+    let place = match keys::find(connection, root).await? {
+        Some(row) => Some((row.key.organization, row.key.api)),
+        None => keys::find_place_of_made(connection, root).await?,
+    };
+    let Some((organization, api)) = place else { return Ok(Vec::new()) };
+    let mut made_with: HashMap<KeyId, Vec<KeyId>> = HashMap::new();
+    for (id, maker) in keys::list_makers(connection, organization, &api).await? {
+        made_with.entry(maker).or_default().push(id);
+    }
+    let mut found = Vec::new();
+    let mut makers = vec![root];
+    while let Some(maker) = makers.pop() {
+        // Taken out: whatever a damaged row says, nothing is gone through twice.
+        let made = made_with.remove(&maker).unwrap_or_default();
+        found.extend(&made);
+        makers.extend(made);
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// An empty selection would be every key there is.

@@ -104,6 +104,37 @@ async fn only_what_fits_dies() {
 }
 
 #[tokio::test]
+async fn whatever_comes_from_a_key_dies_with_what_was_made_with_it() {
+    let deployment = Deployment::start().await;
+    let root = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
+    let beside = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
+    let made_beside = deployment.create_with(&beside, of_kind(Kind::Secret)).await.unwrap();
+    let mut descendants = Vec::new();
+    for _ in 0..4 {
+        let maker = descendants.last().unwrap_or(&root);
+        descendants.push(deployment.create_with(maker, of_kind(Kind::Secret)).await.unwrap());
+    }
+    let last = deployment.create_with(&descendants[3], restricted(r#"["evaluate"]"#)).await.unwrap();
+    // That one in between is dead already keeps nobody alive.
+    let by = |key: &Held| Selection { created_by: Some(Creator::Key(key.id)), ..Selection::default() };
+    let of_kind = |selection, kind| Selection { kind: Some(kind), ..selection };
+    let done = revoke(&deployment, of_kind(by(&root), Kind::Restricted), false).await.unwrap().value;
+    assert_eq!((done.revoked, deployment.evaluate(&last.secret)), (1, Err(Denial::Revoked)));
+    let dry = revoke(&deployment, by(&descendants[0]), true).await.unwrap().value;
+    assert_eq!((dry.matched, dry.already_revoked, dry.sample.len()), (3, 1, 3));
+    let done = revoke(&deployment, by(&descendants[1]), false).await.unwrap().value;
+    assert_eq!((done.revoked, done.already_revoked), (2, 1));
+    let done = revoke(&deployment, by(&root), false).await.unwrap().value;
+    assert_eq!((done.revoked, done.already_revoked), (2, 3));
+    for dead in &descendants {
+        assert_eq!(deployment.evaluate(&dead.secret), Err(Denial::Revoked));
+    }
+    for spared in [&root, &beside, &made_beside] {
+        assert_eq!(deployment.evaluate(&spared.secret), Ok(()));
+    }
+}
+
+#[tokio::test]
 async fn issued_before_is_exact_to_the_second_and_never_ahead() {
     let deployment = Deployment::start().await;
     let first = deployment.create("tork", plain("at 0.0")).await.unwrap();

@@ -20,7 +20,7 @@ pub(crate) struct RevokeAllArgs {
     /// Keys of this API
     #[arg(long, value_name = "NAME")]
     api: Option<ApiName>,
-    /// Keys made by `operator`, or with this key
+    /// Keys made by `operator`, or that come from this key: made with it, with those, and so on; not the key itself
     #[arg(long, value_name = "KEY")]
     created_by: Option<Creator>,
     /// Keys of this kind: secret, restricted or ephemeral

@@ -20,6 +20,9 @@ use crate::json::Json;
 use crate::openapi::words;
 use crate::query::{Nothing, Query};
 
+/// Where many keys are revoked.
+pub(crate) const PATH: &str = "/admin/v1/keys/bulk-revoke";
+
 pub(crate) fn router() -> OpenApiRouter<ServerState> {
     OpenApiRouter::new().routes(routes!(bulk_revoke))
 }
@@ -35,7 +38,8 @@ struct BulkRevokeBody {
     /// Keys of this api.
     #[schema(value_type = Option<String>)]
     api: Option<ApiName>,
-    /// Keys that were made by `operator`, or with this key.
+    /// Keys that were made by `operator`, or that come from this key: made with it, with a key that was made with it, and so on.
+    /// The key itself is not among them.
     #[schema(value_type = Option<String>, example = "operator")]
     created_by: Option<Creator>,
     /// Keys of this kind.
@@ -102,7 +106,7 @@ impl From<Key> for SelectedKey {
 /// revoked some of them; the same request again goes on with the rest.
 #[utoipa::path(
     post,
-    path = "/admin/v1/keys/bulk-revoke",
+    path = PATH,
     operation_id = "adminBulkRevokeKeys",
     tag = "Keys",
     request_body = BulkRevokeBody,
