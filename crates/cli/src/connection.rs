@@ -66,6 +66,13 @@ impl Connection {
         self.ask(Method::POST, path, &[], body.map(Body::Json)).await
     }
 
+    /// The same for what takes longer the more there is to do.
+    pub(crate) async fn post_at_length(&self, path: &str, body: Value) -> Result<Value, Failure> {
+        let management = self.management.clone().with_timeout(None);
+        let answer = management.request(Method::POST, path, &[], Some(Body::Json(body))).await;
+        answer.and_then(|answer| document(&answer)).map_err(|error| self.failure(error, path))
+    }
+
     /// Creates something: once, however often it is sent, where an Idempotency-Key was typed.
     pub(crate) async fn create(&self, path: &str, body: Value, once: &OnceArgs) -> Result<Value, Failure> {
         let Some(key) = &once.idempotency_key else { return self.post(path, Some(body)).await };

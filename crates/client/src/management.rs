@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// How long a request may take, from connecting to the last byte of the answer.
+/// How long a request may take, from connecting to the last byte of the answer, unless it was said otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer that is read.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -117,8 +117,8 @@ pub enum ClientError {
         /// What went wrong.
         source: hyper::Error,
     },
-    /// No complete answer within [`TIMEOUT`]; whether the request was carried out is not known.
-    #[error("{place} did not answer within {} s", TIMEOUT.as_secs())]
+    /// No complete answer within [`TIMEOUT`], or the time that was set; whether the request was carried out is not known.
+    #[error("{place} did not answer in time")]
     TimedOut {
         /// Where it was tried.
         place: Place,
@@ -189,12 +189,13 @@ pub struct Management {
     place: Place,
     /// Marked sensitive, so that its `Debug` is redacted.
     authorization: Option<HeaderValue>,
+    timeout: Option<Duration>,
 }
 
 impl Management {
     /// Speaks to the deployment at this place.
     pub fn new(place: Place) -> Self {
-        Self { place, authorization: None }
+        Self { place, authorization: None, timeout: Some(TIMEOUT) }
     }
 
     /// Sends this admin token along, which the unix socket does without.
@@ -206,6 +207,11 @@ impl Management {
             .map_err(|_| ClientError::Request("the admin token has characters that no token has"))?;
         value.set_sensitive(true);
         Ok(Self { authorization: Some(value), ..self })
+    }
+
+    /// Waits this long instead of [`TIMEOUT`], or as long as it takes: for what takes longer the more there is to do.
+    pub fn with_timeout(self, timeout: Option<Duration>) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Makes a request: `path` as in a URL, and the names and values of the query as they are meant.
@@ -251,7 +257,10 @@ impl Management {
             }
         };
         let timed_out = |_| ClientError::TimedOut { place: self.place.clone() };
-        let (status, headers, content) = tokio::time::timeout(TIMEOUT, exchange).await.map_err(timed_out)??;
+        let (status, headers, content) = match self.timeout {
+            Some(timeout) => tokio::time::timeout(timeout, exchange).await.map_err(timed_out)??,
+            None => exchange.await?,
+        };
         if !status.is_success() {
             return Err(refusal(status, &content));
         }
@@ -423,12 +432,19 @@ mod tests {
         (StatusCode::BAD_REQUEST, problem.body)
     }
 
+    async fn report() -> impl IntoResponse {
+        let problem = json!({"code": "import_refused", "detail": "nothing", "report": {"imported": 0}});
+        (StatusCode::UNPROCESSABLE_ENTITY, problem.to_string())
+    }
+
     fn server() -> Router {
         Router::new()
             .route("/echo", get(echo))
             .route("/echo", put(echo).post(echo))
             .route("/once", post(once))
             .route("/refuse", get(refuse))
+            .route("/report", get(report))
+            .route("/never", get(std::future::pending::<()>))
             .route("/large", get(async || vec![b' '; ANSWER_BYTES_MAX + 1]))
     }
 
@@ -486,6 +502,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_is_waited_for_as_long_as_was_said() {
+        let request = async |timeout: Option<Duration>, path: &str| {
+            over_tcp().await.with_timeout(timeout).request(Method::GET, path, &[], None).await
+        };
+        assert!(matches!(request(Some(Duration::ZERO), "/never").await, Err(ClientError::TimedOut { .. })));
+        assert_eq!(request(None, "/echo").await.unwrap().status, 200);
+    }
+
+    #[tokio::test]
     async fn what_went_wrong_is_told_apart() {
         let client = over_tcp().await;
         let request = async |path: &str| client.request(Method::GET, path, &[], None).await.unwrap_err();
@@ -494,6 +519,9 @@ mod tests {
         assert_eq!(error.to_string(), "name must not be empty");
         let ClientError::Refused { status: 400, code, field, .. } = error else { panic!("{error:?}") };
         assert_eq!((&*code, field.as_deref()), ("invalid_request", Some("name")));
+
+        let ClientError::Refused { report, .. } = request("/report").await else { panic!() };
+        assert_eq!(report, Some(Box::new(json!({"imported": 0}))));
 
         assert!(matches!(request("/nowhere").await, ClientError::NotUnderstood { status: 404 }));
         assert!(matches!(request("/large").await, ClientError::TooLarge));

@@ -17,7 +17,7 @@ pub(super) async fn run(session: &Session, args: &RevokeAllArgs) -> Result<(), F
             return Err(Failure::usage("this revokes keys for ever, and nobody can be asked whether that is meant")
                 .next("look first with --dry-run, then say --yes"));
         }
-        let shown = session.server.post(PATH, Some(args.body(true))).await?;
+        let shown = session.server.post_at_length(PATH, args.body(true)).await?;
         output::note(&would_revoke(&shown));
         if number(&shown, "matched") == 0 {
             return Ok(());
@@ -29,7 +29,7 @@ pub(super) async fn run(session: &Session, args: &RevokeAllArgs) -> Result<(), F
             return Err(Failure::new("nothing was revoked"));
         }
     }
-    let answer = session.server.post(PATH, Some(args.body(args.dry_run))).await?;
+    let answer = session.server.post_at_length(PATH, args.body(args.dry_run)).await?;
     session.show(&answer, || if args.dry_run { would_revoke(&answer) } else { revoked(&answer) })
 }
 
