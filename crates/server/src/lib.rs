@@ -15,7 +15,7 @@
 //! 1. A handler with `#[utoipa::path]` in the file that its URL names; its first argument is `Caller` or `Operator`.
 //! 2. Its `routes!` line in the `router()` above it. For the customer API also a line in the domain's
 //!    `BUILT_IN_ENDPOINTS`.
-//! 3. A row in the access table (`tests/access/`), or the test fails.
+//! 3. A row in the access table (`tests/http/access.rs`), or the test fails.
 
 mod answer;
 mod detach;

@@ -270,7 +270,7 @@ pub(crate) struct RevokeArgs {
 pub(crate) struct ImportArgs {
     /// A file with one JSON object a line, or - for standard input
     pub(crate) file: PathBuf,
-    /// Import nothing when a line is refused; the whole file is looked at first
+    /// Check the whole file first, and import nothing when a line is refused; then each 1000 lines all or not at all
     #[arg(long)]
     pub(crate) strict: bool,
     /// Say what would be imported and change nothing
