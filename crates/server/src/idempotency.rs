@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use claviger_app::{Actor, Attempt, Mutation};
@@ -26,7 +26,6 @@ use claviger_domain::audit::Source;
 use claviger_domain::change::Revision;
 use claviger_domain::credential::Credential;
 use claviger_domain::id::KeyId;
-use claviger_domain::limits;
 use claviger_domain::peer::Peer;
 use claviger_domain::random::Entropy;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
@@ -38,6 +37,7 @@ use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
 use crate::json::read_body;
+use crate::routes::body_bytes_max;
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that an answer was given before.
@@ -82,7 +82,7 @@ impl Drop for Bound {
 }
 
 /// Reads the header, and gives the earlier answer where there is one.
-pub(crate) async fn layer(State(state): State<ServerState>, request: Request, next: Next) -> Response {
+pub(crate) async fn layer(request: Request, next: Next) -> Response {
     match keyed(request).await {
         Ok((request, None)) => next.run(request).await,
         Ok((request, Some(keyed))) => {
@@ -92,10 +92,7 @@ pub(crate) async fn layer(State(state): State<ServerState>, request: Request, ne
                 None => response,
             }
         }
-        Err(failure) => {
-            drop(state);
-            failure.into_response()
-        }
+        Err(failure) => failure.into_response(),
     }
 }
 
@@ -142,9 +139,7 @@ async fn keyed(request: Request) -> Result<(Request, Option<Keyed>), Failure> {
     let (parts, body) = request.into_parts();
     let whole = Request::from_parts(parts.clone(), body);
     // Whoever it is, they have not been asked yet.
-    let is_import = parts.uri.path() == "/admin/v1/keys/import";
-    let bytes_max = if is_import { limits::IMPORT_BYTES_MAX } else { limits::BODY_BYTES_MAX };
-    let body = read_body(whole, bytes_max).await?;
+    let body = read_body(whole, body_bytes_max(parts.uri.path())).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let content_type = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let mut fingerprint = Sha256::new();

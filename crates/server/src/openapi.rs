@@ -16,6 +16,8 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::routes::{BULK_REVOKE_PATH, IMPORT_PATH};
+
 /// The document of everything that is served over HTTP: customer, admin, verify and operations. Always the
 /// same text.
 pub fn openapi() -> OpenApi {
@@ -172,7 +174,7 @@ fn complete(operation: &mut Operation, group: Group, path: &str, is_mutation: bo
 
 /// Whether a mutation is of many keys, with a body that tells of each.
 fn is_of_many(path: &str) -> bool {
-    ["/admin/v1/keys/import", "/admin/v1/keys/bulk-revoke"].contains(&path)
+    [IMPORT_PATH, BULK_REVOKE_PATH].contains(&path)
 }
 
 /// The errors that an operation may answer with.

@@ -23,105 +23,91 @@ use crate::json::{not_null, object, present};
 use crate::openapi::words;
 use crate::query::{FromQuery, Parameters};
 
-/// A new key.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(crate) struct CreateKeyBody {
-    /// The name that people see.
-    #[schema(value_type = String, min_length = 1, max_length = 100, example = "Production server")]
-    name: Name,
-    /// The format, by its kind.
-    #[schema(value_type = Option<words::Kind>)]
-    kind: Option<Kind>,
-    /// The format, by its environment. Left out, the api's default; for a test key, `test`.
-    #[schema(value_type = Option<words::Environment>)]
-    environment: Option<Environment>,
-    /// The format, by its prefix.
-    prefix: Option<String>,
-    /// What it may do. Secret keys get `["*"]`, ephemeral keys what their parent has; restricted keys must say.
-    #[schema(value_type = Option<Vec<String>>)]
-    scopes: Option<Scopes>,
-    /// Where, from where and for what it may be used. What is left open is as restricted as the key in hand.
-    #[schema(value_type = words::RestrictionsInput)]
-    #[serde(default, deserialize_with = "object")]
-    restrictions: Restrictions,
-    /// Says that a network of all addresses is meant.
-    #[serde(default)]
-    allow_any_ip: bool,
-    /// When it dies by itself. A key that is made with a test key does after a day at the latest.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Timestamp>,
-    /// How long it lives from now, instead of `expires_at`.
-    #[schema(minimum = 1)]
-    ttl_seconds: Option<i64>,
-    /// What the holder keeps beside it: at most 4096 bytes and 16 levels of JSON.
-    #[schema(value_type = Object)]
-    #[serde(default, deserialize_with = "Metadata::deserialize_new")]
-    metadata: Metadata,
+/// The body of a request for a new key: what only this one has, and what all of them have.
+macro_rules! new_key_body {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+        $(#[$about])*
+        #[derive(Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields, expecting = "an object")]
+        pub(crate) struct $name {
+            $($own)*
+            /// The name that people see.
+            #[schema(value_type = String, min_length = 1, max_length = 100, example = "Production server")]
+            name: Name,
+            /// The format, by its kind.
+            #[schema(value_type = Option<words::Kind>)]
+            kind: Option<Kind>,
+            /// The format, by its environment. Left out, the api's default; made with a test key, `test`.
+            #[schema(value_type = Option<words::Environment>)]
+            environment: Option<Environment>,
+            /// The format, by its prefix.
+            prefix: Option<String>,
+            /// What it may do. Secret keys get `["*"]`, ephemeral keys what their parent has; restricted keys must say.
+            #[schema(value_type = Option<Vec<String>>)]
+            scopes: Option<Scopes>,
+            /// Where, from where and for what it may be used. Made with a key, what is left open is as restricted as that one.
+            #[schema(value_type = words::RestrictionsInput)]
+            #[serde(default, deserialize_with = "object")]
+            restrictions: Restrictions,
+            /// Says that a network of all addresses is meant.
+            #[serde(default)]
+            allow_any_ip: bool,
+            /// When it dies by itself. A key that is made with a test key does after a day at the latest.
+            #[schema(value_type = Option<String>, format = DateTime)]
+            expires_at: Option<Timestamp>,
+            /// How long it lives from now, instead of `expires_at`.
+            #[schema(minimum = 1)]
+            ttl_seconds: Option<i64>,
+            /// What the holder keeps beside it: at most 4096 bytes and 16 levels of JSON.
+            #[schema(value_type = Object)]
+            #[serde(default, deserialize_with = "Metadata::deserialize_new")]
+            metadata: Metadata,
+        }
+
+        impl $name {
+            fn into_input(self, parent_id: Option<KeyId>) -> Result<CreateKey, Failure> {
+                Ok(CreateKey {
+                    name: self.name,
+                    prefix: self.prefix,
+                    kind: self.kind,
+                    environment: self.environment,
+                    scopes: self.scopes,
+                    restrictions: self.restrictions,
+                    allow_any_ip: self.allow_any_ip,
+                    lifetime: lifetime(self.expires_at, self.ttl_seconds)?,
+                    metadata: self.metadata,
+                    parent_id,
+                })
+            }
+        }
+    };
 }
 
-/// A new key in an organization.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub(crate) struct AdminCreateKeyBody {
-    /// The organization that it will be of.
-    #[schema(value_type = String)]
-    organization: OrganizationId,
-    /// The api that it opens.
-    #[schema(value_type = String, example = "tork")]
-    api: ApiName,
-    /// The key that an ephemeral key is made with.
-    #[schema(value_type = Option<String>)]
-    parent_id: Option<KeyId>,
-    /// The name that people see.
-    #[schema(value_type = String, min_length = 1, max_length = 100, example = "Production server")]
-    name: Name,
-    /// The format, by its kind.
-    #[schema(value_type = Option<words::Kind>)]
-    kind: Option<Kind>,
-    /// The format, by its environment. Left out, the api's default.
-    #[schema(value_type = Option<words::Environment>)]
-    environment: Option<Environment>,
-    /// The format, by its prefix.
-    prefix: Option<String>,
-    /// What it may do. Secret keys get `["*"]`, ephemeral keys what their parent has; restricted keys must say.
-    #[schema(value_type = Option<Vec<String>>)]
-    scopes: Option<Scopes>,
-    /// Where, from where and for what it may be used.
-    #[schema(value_type = words::RestrictionsInput)]
-    #[serde(default, deserialize_with = "object")]
-    restrictions: Restrictions,
-    /// Says that a network of all addresses is meant.
-    #[serde(default)]
-    allow_any_ip: bool,
-    /// When it dies by itself.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Timestamp>,
-    /// How long it lives from now, instead of `expires_at`.
-    #[schema(minimum = 1)]
-    ttl_seconds: Option<i64>,
-    /// What the holder keeps beside it: at most 4096 bytes and 16 levels of JSON.
-    #[schema(value_type = Object)]
-    #[serde(default, deserialize_with = "Metadata::deserialize_new")]
-    metadata: Metadata,
+new_key_body! {
+    /// A new key.
+    CreateKeyBody {}
+}
+
+new_key_body! {
+    /// A new key in an organization.
+    AdminCreateKeyBody {
+        /// The organization that it will be of.
+        #[schema(value_type = String)]
+        organization: OrganizationId,
+        /// The api that it opens.
+        #[schema(value_type = String, example = "tork")]
+        api: ApiName,
+        /// The key that an ephemeral key is made with.
+        #[schema(value_type = Option<String>)]
+        parent_id: Option<KeyId>,
+    }
 }
 
 impl TryFrom<CreateKeyBody> for CreateKey {
     type Error = Failure;
 
     fn try_from(body: CreateKeyBody) -> Result<Self, Failure> {
-        Ok(Self {
-            name: body.name,
-            prefix: body.prefix,
-            kind: body.kind,
-            environment: body.environment,
-            scopes: body.scopes,
-            restrictions: body.restrictions,
-            allow_any_ip: body.allow_any_ip,
-            lifetime: lifetime(body.expires_at, body.ttl_seconds)?,
-            metadata: body.metadata,
-            parent_id: None,
-        })
+        body.into_input(None)
     }
 }
 
@@ -129,20 +115,9 @@ impl TryFrom<AdminCreateKeyBody> for (KeyPlace, CreateKey) {
     type Error = Failure;
 
     fn try_from(body: AdminCreateKeyBody) -> Result<Self, Failure> {
-        let place = KeyPlace { organization: Some(body.organization), api: Some(body.api) };
-        let input = CreateKey {
-            name: body.name,
-            prefix: body.prefix,
-            kind: body.kind,
-            environment: body.environment,
-            scopes: body.scopes,
-            restrictions: body.restrictions,
-            allow_any_ip: body.allow_any_ip,
-            lifetime: lifetime(body.expires_at, body.ttl_seconds)?,
-            metadata: body.metadata,
-            parent_id: body.parent_id,
-        };
-        Ok((place, input))
+        let place = KeyPlace { organization: Some(body.organization), api: Some(body.api.clone()) };
+        let parent_id = body.parent_id;
+        Ok((place, body.into_input(parent_id)?))
     }
 }
 

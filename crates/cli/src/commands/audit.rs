@@ -223,7 +223,8 @@ fn verify_file(file: &Path, args: &AuditVerifyArgs, json: bool) -> Result<ExitCo
     } else {
         Box::new(BufReader::new(File::open(file).or_fail(|| format!("read {}", file.display()))?))
     };
-    let mut chain = Chain::begin(args.after.unwrap_or(Head::START), args.expect).map_err(|bad| bad_file(&bad.into()))?;
+    let mut chain =
+        Chain::begin(args.after.unwrap_or(Head::START), args.expect).map_err(|bad| bad_file(&bad.into()))?;
     let mut bad = None;
     for (position, text) in reader.lines().enumerate() {
         let text = text.or_fail(|| format!("read {}", file.display()))?;

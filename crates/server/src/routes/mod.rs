@@ -5,13 +5,14 @@ mod customer;
 mod ops;
 mod verify;
 
-pub(crate) use admin::ImportReport;
+pub(crate) use admin::{BULK_REVOKE_PATH, IMPORT_PATH, ImportReport};
 
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::get;
+use claviger_domain::limits;
 use tower::ServiceExt as _;
 use utoipa::openapi::OpenApi;
 
@@ -38,7 +39,7 @@ pub(crate) fn internal(state: ServerState) -> Router {
     router
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(state.clone(), idempotency::layer))
+        .layer(from_fn(idempotency::layer))
         .layer(from_fn(detach::layer))
         .layer(map_response(no_store))
         .layer(from_fn_with_state(state.clone(), trace::log))
@@ -52,6 +53,11 @@ pub(crate) fn documents() -> (OpenApi, OpenApi) {
     let (_, mut internal) = admin::router().merge(ops::router()).split_for_parts();
     internal.merge(verify::document());
     (customer, internal)
+}
+
+/// The largest body that a request to this path may have.
+pub(crate) fn body_bytes_max(path: &str) -> usize {
+    if path == IMPORT_PATH { limits::IMPORT_BYTES_MAX } else { limits::BODY_BYTES_MAX }
 }
 
 async fn no_route() -> Failure {

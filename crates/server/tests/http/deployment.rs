@@ -75,7 +75,9 @@ impl Deployment {
 
     /// Adds an api.
     pub(crate) async fn define(&self, name: &str, base_path: &str, prefix: &str) {
-        commit(self.app.apply_definition(&Actor::operator(), definition(name, base_path, prefix), false)).await.unwrap();
+        commit(self.app.apply_definition(&Actor::operator(), definition(name, base_path, prefix), false))
+            .await
+            .unwrap();
     }
 
     /// Every byte that is on the disk: the database and its journal.

@@ -4,15 +4,13 @@ use axum::extract::State;
 use axum::response::Response;
 use claviger_app::AdminToken;
 use claviger_domain::id::AdminTokenId;
-use claviger_domain::secret::IssuedSecret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::credentials;
 use crate::ServerState;
-use crate::answer::Answer;
 use crate::error::Failure;
 use crate::extract::{Id, Operator};
-use crate::idempotency::finish;
 use crate::json::Json;
 use crate::query::{Nothing, Query};
 use crate::requests::NameBody;
@@ -35,8 +33,7 @@ async fn list(
     State(state): State<ServerState>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
-    let found = state.app.list_admin_tokens().await?;
-    Ok(Answer::ok(&List::bare(found.into_iter().map(AdminTokenView::from).collect(), None))?.done())
+    credentials::list::<_, AdminTokenView>(state.app.list_admin_tokens().await?)
 }
 
 /// Create an admin token.
@@ -57,12 +54,8 @@ async fn create(
     Json(body): Json<NameBody>,
 ) -> Result<Response, Failure> {
     let mutation = state.app.create_admin_token(operator.actor(), body.name).await?;
-    let answer = |(admin_token, token): (AdminToken, IssuedSecret), revision| {
-        let location = format!("/admin/v1/admin-tokens/{}", admin_token.id);
-        let view = IssuedToken::of(AdminTokenView::from(admin_token), token);
-        Ok(Answer::created(&location, &view)?.revision(revision))
-    };
-    finish(&state, operator.keyed(), mutation, answer).await
+    let path = |admin_token: &AdminToken| format!("/admin/v1/admin-tokens/{}", admin_token.id);
+    credentials::created::<_, AdminTokenView>(&state, &operator, mutation, path).await
 }
 
 /// Revoke an admin token.
@@ -83,5 +76,5 @@ async fn revoke(
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
     let revoked = state.app.revoke_admin_token(operator.actor(), id).await?.commit().await?;
-    Ok(Answer::ok(&AdminTokenView::from(revoked.value))?.revision(revoked.revision).done())
+    credentials::revoked::<_, AdminTokenView>(revoked)
 }

@@ -23,7 +23,10 @@ use crate::idempotency::finish;
 use crate::json::{document, object, read_body, require_content_type, typed};
 use crate::openapi::words;
 use crate::query::{FromQuery, Parameters, Query};
+use crate::routes::body_bytes_max;
 
+/// Where keys are imported.
+pub(crate) const PATH: &str = "/admin/v1/keys/import";
 /// Members in which somebody who has not read on would send what must never be sent.
 const SECRET_MEMBERS: [&str; 7] = ["secret", "key", "api_key", "apikey", "token", "password", "plaintext"];
 
@@ -195,7 +198,7 @@ impl From<ImportPlace> for Place {
 /// one revision.
 #[utoipa::path(
     post,
-    path = "/admin/v1/keys/import",
+    path = PATH,
     operation_id = "adminImportKeys",
     tag = "Keys",
     params(ImportQuery),
@@ -217,7 +220,7 @@ async fn import(
     request: Request,
 ) -> Result<Response, Failure> {
     require_content_type(request.headers(), &["application/x-ndjson"])?;
-    let body = read_body(request, limits::IMPORT_BYTES_MAX).await?;
+    let body = read_body(request, body_bytes_max(PATH)).await?;
     let (lines, mut errors) = read_lines(&body)?;
     let (dry_run, strict) = (query.dry_run.unwrap_or(false), query.strict.unwrap_or(false));
     let import = ImportKeys { lines, has_refused_lines: !errors.is_empty(), dry_run, strict };

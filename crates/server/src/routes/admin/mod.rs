@@ -4,13 +4,15 @@ mod admin_tokens;
 mod apis;
 mod audit;
 mod bulk_revoke;
+mod credentials;
 mod import;
 mod keys;
 mod organizations;
 mod usage;
 mod verifiers;
 
-pub(crate) use import::ImportReport;
+pub(crate) use bulk_revoke::PATH as BULK_REVOKE_PATH;
+pub(crate) use import::{ImportReport, PATH as IMPORT_PATH};
 
 use utoipa_axum::router::OpenApiRouter;
 

@@ -4,15 +4,13 @@ use axum::extract::State;
 use axum::response::Response;
 use claviger_domain::change::Verifier;
 use claviger_domain::id::VerifierId;
-use claviger_domain::secret::IssuedSecret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::credentials;
 use crate::ServerState;
-use crate::answer::Answer;
 use crate::error::Failure;
 use crate::extract::{Id, Operator};
-use crate::idempotency::finish;
 use crate::json::Json;
 use crate::query::{Nothing, Query};
 use crate::requests::NameBody;
@@ -35,8 +33,7 @@ async fn list(
     State(state): State<ServerState>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
-    let found = state.app.list_verifiers().await?;
-    Ok(Answer::ok(&List::bare(found.into_iter().map(VerifierView::from).collect(), None))?.done())
+    credentials::list::<_, VerifierView>(state.app.list_verifiers().await?)
 }
 
 /// Create a verifier.
@@ -57,12 +54,8 @@ async fn create(
     Json(body): Json<NameBody>,
 ) -> Result<Response, Failure> {
     let mutation = state.app.create_verifier(operator.actor(), body.name).await?;
-    let answer = |(verifier, token): (Verifier, IssuedSecret), revision| {
-        let location = format!("/admin/v1/verifiers/{}", verifier.id);
-        let view = IssuedToken::of(VerifierView::from(verifier), token);
-        Ok(Answer::created(&location, &view)?.revision(revision))
-    };
-    finish(&state, operator.keyed(), mutation, answer).await
+    let path = |verifier: &Verifier| format!("/admin/v1/verifiers/{}", verifier.id);
+    credentials::created::<_, VerifierView>(&state, &operator, mutation, path).await
 }
 
 /// Revoke a verifier.
@@ -83,5 +76,5 @@ async fn revoke(
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
     let revoked = state.app.revoke_verifier(operator.actor(), id).await?.commit().await?;
-    Ok(Answer::ok(&VerifierView::from(revoked.value))?.revision(revoked.revision).done())
+    credentials::revoked::<_, VerifierView>(revoked)
 }

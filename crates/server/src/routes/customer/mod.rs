@@ -8,7 +8,7 @@ mod api_keys;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse as _, Response};
 use claviger_domain::path::CanonicalPath;
 use http::Uri;
@@ -42,7 +42,7 @@ impl Customer {
         let router = router
             .fallback(no_route)
             .method_not_allowed_fallback(method_not_allowed)
-            .layer(from_fn_with_state(state.clone(), idempotency::layer))
+            .layer(from_fn(idempotency::layer))
             .layer(from_fn(detach::layer))
             .layer(from_fn(trace::note_route))
             .with_state(state.clone());
