@@ -68,6 +68,14 @@ impl Actor {
         Self { attempt, ..self }
     }
 
+    /// The key that acts.
+    pub(crate) fn acting_key(&self) -> Option<KeyId> {
+        match self.identity {
+            Identity::Key(id) | Identity::OldSecret(id) => Some(id),
+            Identity::Operator | Identity::AdminToken(_) | Identity::System => None,
+        }
+    }
+
     pub(crate) fn attempt(&self) -> Option<&Attempt> {
         self.attempt.as_ref()
     }

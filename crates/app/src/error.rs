@@ -50,6 +50,9 @@ pub enum AppError {
     /// The Idempotency-Key was used for another request.
     #[error("idempotency key reused")]
     IdempotencyKeyReused,
+    /// The key has asked for more at once than wait their turn for one key.
+    #[error("too many requests at once")]
+    TooManyAtOnce,
     /// The operator must act, or the caller try again.
     #[error("unavailable: {context}")]
     Unavailable {

@@ -154,6 +154,8 @@ impl Follower {
 
     /// Brings the engine to whatever the database is at now.
     async fn reach_latest(&self) -> Result<Revision, AppError> {
+        // A transaction whose outcome nobody heard may still be on its way: whoever begins one waits for its end.
+        drop(self.store.begin().await?);
         let latest = {
             // Nothing is applied meanwhile, so the database is no less far than the engine, unless it has gone back.
             let _turn = self.turn.lock().await;

@@ -70,7 +70,7 @@ pub(crate) struct Work {
 impl App {
     /// Waits for a turn to write. A request that was answered before is not done again.
     pub(crate) async fn begin(&self, actor: &Actor) -> Result<Work, AppError> {
-        let mut tx = self.writer.turn().await?;
+        let mut tx = self.writer.turn(actor.acting_key()).await?;
         actor.must_not_be_revoked(&mut tx).await?;
         if let Some(attempt) = actor.attempt()
             && let Some(kept) = idempotency::find(tx.without_new_keys(), attempt).await?

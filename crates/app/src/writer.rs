@@ -8,24 +8,31 @@
 //! A mutation that fails or whose caller hangs up drops its turn, which undoes what it did and nothing else. Once
 //! finished, a mutation goes on to the end, whoever is still listening.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use claviger_domain::change::Revision;
+use claviger_domain::id::KeyId;
 use claviger_domain::time::Clock;
 use claviger_store::{Store, StoreError, Tx, feed};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::AppError;
 use crate::follower::Follower;
 
-/// Mutations that wait for a turn; more wait to be let in.
+/// Mutations that wait for a turn; further ones are refused.
 const QUEUE_MAX: usize = 1024;
+/// Of those, the mutations of one key: its holder does not keep everybody else waiting.
+const QUEUE_OF_KEY_MAX: usize = 64;
 /// Mutations in one transaction: the first of them waits for the last.
 const MEMBERS_MAX: usize = 128;
 
 /// Hands out turns.
 pub(crate) struct Writer {
     queue: mpsc::Sender<Ask>,
+    waiting: Mutex<HashMap<KeyId, usize>>,
 }
 
 type Ask = oneshot::Sender<Result<Turn, AppError>>;
@@ -51,14 +58,48 @@ impl Writer {
     pub(crate) fn start(store: Store, follower: Arc<Follower>, clock: Arc<dyn Clock>) -> Self {
         let (queue, asks) = mpsc::channel(QUEUE_MAX);
         tokio::spawn(run(Group { asks, store, follower, clock }));
-        Self { queue }
+        Self { queue, waiting: Mutex::default() }
     }
 
-    /// Waits for a turn.
-    pub(crate) async fn turn(&self) -> Result<Turn, AppError> {
+    /// Waits for a turn for this key, or for the operator. Refused where too many wait already.
+    pub(crate) async fn turn(&self, key: Option<KeyId>) -> Result<Turn, AppError> {
+        let _waiting = key.map(|key| Waiting::enter(self, key)).transpose()?;
         let (ask, turn) = oneshot::channel();
-        self.queue.send(ask).await.map_err(|_| gone())?;
+        self.queue.try_send(ask).map_err(|error| match error {
+            TrySendError::Full(_) => AppError::Unavailable { context: format!("{QUEUE_MAX} mutations wait already") },
+            TrySendError::Closed(_) => gone(),
+        })?;
         turn.await.map_err(|_| gone())?
+    }
+}
+
+/// A key's place among those that wait, given up when dropped.
+struct Waiting<'w> {
+    writer: &'w Writer,
+    key: KeyId,
+}
+
+impl<'w> Waiting<'w> {
+    fn enter(writer: &'w Writer, key: KeyId) -> Result<Self, AppError> {
+        let mut waiting = writer.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.entry(key).or_default();
+        if *count >= QUEUE_OF_KEY_MAX {
+            return Err(AppError::TooManyAtOnce);
+        }
+        *count += 1;
+        Ok(Self { writer, key })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.writer.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = waiting.entry(self.key) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 

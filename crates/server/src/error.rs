@@ -188,7 +188,8 @@ impl Failure {
             Sort::Answered { .. } => broken_answer(definition),
             Sort::Refused { status, code, message, field, report } => {
                 let mut answer = wire::error(definition, status.as_u16(), code, message, field.as_deref());
-                let passes = *status == StatusCode::SERVICE_UNAVAILABLE || *code == IN_USE;
+                let passes = matches!(*status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+                    || *code == IN_USE;
                 answer.retry_after_seconds = passes.then_some(1);
                 if let Some(report) = report
                     && let Ok(mut document) = serde_json::from_str::<Value>(&answer.body)
@@ -234,6 +235,10 @@ impl From<AppError> for Failure {
             AppError::AlreadyAnswered { answer } => Self(Sort::Answered { kept: answer.into() }),
             AppError::IdempotencyKeyReused => {
                 Self::idempotency_key_reused("It belongs to another request. Use a new one.")
+            }
+            AppError::TooManyAtOnce => {
+                let message = "Too many requests of this API key wait already. Send fewer at once.";
+                Self::refused(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message)
             }
             AppError::Unavailable { context } => {
                 tracing::error!(context, "unavailable");

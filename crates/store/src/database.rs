@@ -361,16 +361,16 @@ impl Tx {
         self.connection.must_be_whole().await?;
         // Nothing comes after them, so that there is nothing to come back to.
         keys::insert(&mut self.connection, std::mem::take(&mut self.new_keys)).await?;
-        if !self.kept.is_empty() {
+        if self.kept.is_empty() {
+            // PostgreSQL answers the COMMIT of a transaction that has failed as if it were well, but no read.
+            feed::find_revision(&mut self.connection).await?;
+        } else {
             let head = match self.known.audit {
                 Some(head) => head,
                 None => audit::find_head(&mut self.connection).await?,
             };
             self.known.audit = Some(audit::append(&mut self.connection, head, self.kept_events).await?);
             feed::insert_bodies(&mut self.connection, now, self.kept_bodies).await?;
-        } else {
-            // PostgreSQL answers the COMMIT of a transaction that has failed as if it were well, but no read.
-            feed::find_revision(&mut self.connection).await?;
         }
         self.connection.commit().await?;
         self.last_known.put(self.revision, self.known);

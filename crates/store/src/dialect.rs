@@ -259,8 +259,10 @@ impl SessionLock {
     }
 
     async fn release(&self) {
-        if let Some(session) = self.session.lock().await.take() {
-            // Where this is not heard, the end of the session is.
+        if let Some(mut session) = self.session.lock().await.take() {
+            // Where this is not heard, the end of the session is, somewhat later.
+            let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(POSTGRES_LOCK);
+            let _ = in_time(&mut false, unlock.execute(&mut session)).await;
             let _ = in_time(&mut false, session.close()).await;
         }
     }

@@ -1,6 +1,7 @@
 //! Taking in keys that were issued elsewhere, by the digests of their secrets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use claviger_domain::audit::Action;
 use claviger_domain::change::Change;
@@ -12,8 +13,8 @@ use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
-use claviger_store::{Tx, apis, keys, organizations};
-use serde_json::{Map, Value, json};
+use claviger_store::{Tx, keys};
+use serde_json::json;
 
 use super::create::choose_scopes;
 use super::{check, room};
@@ -159,11 +160,12 @@ impl App {
         ids.sort_unstable();
         let keys: Vec<Key> = new.into_iter().zip(ids).map(|((_, key), id)| Key { id, ..key }).collect();
         keys::create_all(&mut work.tx, &keys);
-        let deed = deed(&keys);
+        for deed in deeds(&keys) {
+            work.record(deed);
+        }
         for key in keys {
             work.tx.publish(Change::Key(Box::new(key)));
         }
-        work.record(deed);
     }
 }
 
@@ -209,7 +211,7 @@ async fn sort(tx: &mut Tx, lines: Vec<(usize, ImportKey)>, now: Timestamp) -> Re
 /// The organizations and apis that the lines name, of those that there are.
 struct Places {
     organizations: HashSet<OrganizationId>,
-    apis: HashMap<ApiName, Api>,
+    apis: HashMap<ApiName, Arc<Api>>,
 }
 
 impl Places {
@@ -217,13 +219,13 @@ impl Places {
         let mut places = Self { organizations: HashSet::new(), apis: HashMap::new() };
         let named: HashSet<OrganizationId> = lines.iter().map(|(_, line)| line.organization).collect();
         for id in named {
-            if organizations::find(tx.connection().await?, id).await?.is_some() {
+            if tx.find_organization(id).await?.is_some() {
                 places.organizations.insert(id);
             }
         }
         let named: HashSet<&ApiName> = lines.iter().map(|(_, line)| &line.api).collect();
         for name in named {
-            if let Some(api) = apis::find(tx.connection().await?, name).await? {
+            if let Some(api) = tx.find_api(name).await? {
                 places.apis.insert(name.clone(), api);
             }
         }
@@ -286,22 +288,19 @@ fn find_format<'a>(api: &'a Api, prefix: &str) -> Result<&'a KeyFormat, AppError
     Ok(format)
 }
 
-/// What the audit log says of all the keys together.
-fn deed(keys: &[Key]) -> Deed {
-    let (first, last) = (keys.first().map(|key| key.id.to_string()), keys.last().map(|key| key.id.to_string()));
-    let organizations: HashSet<OrganizationId> = keys.iter().map(|key| key.organization).collect();
-    let count = keys.len();
-    let target = match (&first, &last) {
-        (Some(first), Some(last)) => format!("{count} keys, {first} to {last}"),
-        _ => format!("{count} keys"),
-    };
-    let after: Map<String, Value> = [("keys", json!(count)), ("first", json!(first)), ("last", json!(last))]
-        .map(|(k, v)| (k.to_owned(), v))
-        .into_iter()
-        .collect();
-    let deed = Deed { action: Action::KeysImported, target, organization: None, before: None, after: Some(after) };
-    match (organizations.len(), organizations.iter().next()) {
-        (1, Some(organization)) => deed.of(*organization),
-        _ => deed,
+/// What the audit log says: one event an organization, which names its first and its last key.
+fn deeds(keys: &[Key]) -> Vec<Deed> {
+    let mut by_organization: BTreeMap<OrganizationId, Vec<KeyId>> = BTreeMap::new();
+    for key in keys {
+        by_organization.entry(key.organization).or_default().push(key.id);
     }
+    let deed = |(organization, ids): (OrganizationId, Vec<KeyId>)| {
+        let (count, first, last) = (ids.len(), ids[0].to_string(), ids[ids.len() - 1].to_string());
+        let target = format!("{count} keys, {first} to {last}");
+        let after = [("keys", json!(count)), ("first", json!(first)), ("last", json!(last))];
+        let after = after.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+        Deed { action: Action::KeysImported, target, organization: None, before: None, after: Some(after) }
+            .of(organization)
+    };
+    by_organization.into_iter().map(deed).collect()
 }

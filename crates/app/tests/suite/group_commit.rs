@@ -10,6 +10,8 @@ use claviger_app::{Actor, App, AppError, Database, KeyFilter, Mutated, PageReque
 use claviger_domain::denial::Denial;
 use claviger_domain::random::{Entropy, PredictableEntropy};
 use claviger_domain::time::{Clock, Timestamp};
+use futures_util::future::FutureExt as _;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::task::JoinSet;
 
 use crate::suite::audit::head;
@@ -187,4 +189,33 @@ async fn imports_that_share_a_transaction_see_each_other() {
     for done in [before, after] {
         assert_eq!(done.unwrap().value.existing, 1);
     }
+}
+
+/// The holder of one key does not keep everybody else waiting.
+#[tokio::test]
+async fn a_key_that_asks_for_too_much_at_once_is_refused_the_rest() {
+    let deployment = Deployment::start().await;
+    let (greedy, other) = (
+        deployment.create("tork", plain("greedy")).await.unwrap(),
+        deployment.create("tork", plain("other")).await.unwrap(),
+    );
+    // A turn that is not given back yet: all others wait.
+    let held = deployment.app.disable_key(&Actor::operator(), other.id, None).await.unwrap();
+    let mut waiting = FuturesUnordered::new();
+    for number in 0..100 {
+        waiting.push(deployment.create_with(&greedy, plain(&format!("key {number}"))));
+    }
+    let mut refused = 0;
+    while let Some(Some(done)) = waiting.next().now_or_never() {
+        assert!(matches!(done.map(drop), Err(AppError::TooManyAtOnce)));
+        refused += 1;
+    }
+    assert_eq!(refused, 36);
+    let theirs = deployment.create("tork", plain("theirs"));
+    drop(held);
+    let (mine, theirs) = tokio::join!(waiting.collect::<Vec<_>>(), theirs);
+    assert_eq!(mine.into_iter().flatten().count(), 64);
+    theirs.unwrap();
+    // Those who had their turn make room.
+    deployment.create_with(&greedy, plain("later")).await.unwrap();
 }

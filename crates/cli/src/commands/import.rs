@@ -4,7 +4,9 @@ mod lines;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::pin::pin;
 
+use futures_util::stream::{self, StreamExt as _};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -58,27 +60,38 @@ struct Pass<'p> {
 #[derive(Default)]
 struct Memory {
     digests: Digests,
-    /// How many keys would be new, and for how many there is room, by organization and api.
-    places: HashMap<(String, String), (i64, i64)>,
+    rooms: Rooms,
 }
+
+/// How many keys would be new, and for how many there is room, by organization and api.
+#[derive(Default)]
+struct Rooms(HashMap<(String, String), (i64, i64)>);
 
 impl Pass<'_> {
     async fn run(&mut self, report: &mut Report) -> Result<(), Failure> {
         let reading = || format!("read {}", self.args.file.display());
         let bar = progress(self.input.length());
+        let (mut digests, mut rooms) = self.memory.take().map(|memory| (memory.digests, memory.rooms)).unzip();
         let mut batches = Batches::new(self.input.read().or_fail(reading)?);
-        while let Some(batch) = batches.next().or_fail(reading)? {
-            let (first, lines, bytes) = (batch.first, batch.lines, batch.bytes);
-            let mut refusals = batch.too_long();
-            if let Some(memory) = &mut self.memory {
-                refusals.extend(memory.digests.repeated(&batch));
+        let batches = std::iter::from_fn(|| batches.next().or_fail(reading).transpose());
+        let requests = batches.map(|batch| {
+            let mut refusals = Vec::new();
+            if let Ok(batch) = &batch {
+                refusals.extend(batch.too_long());
+                refusals.extend(digests.iter_mut().flat_map(|digests: &mut Digests| digests.repeated(batch)));
             }
-            let answer = self.send(batch, report).await.inspect_err(|_| bar.finish_and_clear())?;
-            let of_file = |error: Refusal| Refusal { line: error.line.map(|line| line + first - 1), ..error };
-            refusals.extend(answer.errors.into_iter().map(of_file));
-            if let Some(memory) = &mut self.memory {
-                refusals.extend(memory.without_room(answer.places));
-            }
+            let pass = &*self;
+            async move { Ok::<_, Failure>(pass.send(batch?, refusals).await) }
+        });
+        let mut answers = pin!(stream::iter(requests).buffered(self.requests_at_once()));
+        while let Some(sent) = answers.next().await {
+            let Sent { lines, bytes, mut refusals, answer } = sent.inspect_err(|_| bar.finish_and_clear())?;
+            let answer = answer.map_err(|failure| {
+                bar.finish_and_clear();
+                self.broken_off(failure, report)
+            })?;
+            refusals.extend(answer.errors);
+            refusals.extend(rooms.iter_mut().flat_map(|rooms: &mut Rooms| rooms.without(&answer.places)));
             refusals.sort_by_key(|refusal| refusal.line);
             report.imported += answer.imported;
             report.existing += answer.existing;
@@ -98,34 +111,59 @@ impl Pass<'_> {
         Ok(())
     }
 
-    async fn send(&self, batch: Batch, report: &Report) -> Result<Answer, Failure> {
-        let answer = self.session.server.import(batch.body, self.dry_run, self.args.strict).await;
+    /// While the server takes one part in, the next is on its way, unless what comes depends on what was answered: a
+    /// strict import ends with the first refusal, and what a pipe holds may take long to come.
+    fn requests_at_once(&self) -> usize {
+        if self.args.strict || self.input.length().is_none() { 1 } else { 2 }
+    }
+
+    /// Sends a part of the file, with what is wrong with it already. What the server refuses gets its line in the file.
+    async fn send(&self, batch: Batch, refusals: Vec<Refusal>) -> Sent {
+        let Batch { first, lines, bytes, body, .. } = batch;
+        let of_file = |error: Refusal| Refusal { line: error.line.map(|line| line + first - 1), ..error };
+        let answer = self.session.server.import(body, self.dry_run, self.args.strict).await;
         let answer = answer.and_then(|answer| {
-            serde_json::from_value(answer).map_err(|_| Failure::new("the server's answer was not understood"))
+            let mut answer: Answer =
+                serde_json::from_value(answer).map_err(|_| Failure::new("the server's answer was not understood"))?;
+            answer.errors = answer.errors.into_iter().map(of_file).collect();
+            Ok(answer)
         });
-        answer.map_err(|failure| match (report.lines, self.dry_run) {
+        Sent { lines, bytes, refusals, answer }
+    }
+
+    /// The failure, with how far the import came.
+    fn broken_off(&self, failure: Failure, report: &Report) -> Failure {
+        match (report.lines, self.dry_run) {
             (0, _) => failure,
             (_, true) => failure.about(&format!("after line {}, with nothing imported", report.lines)),
             (lines, false) => failure.about(&format!("after line {lines}")).next(IMPORT_NEXT),
-        })
+        }
     }
 }
 
-impl Memory {
+/// A part of the file that was sent, and what became of it.
+struct Sent {
+    lines: usize,
+    bytes: u64,
+    refusals: Vec<Refusal>,
+    answer: Result<Answer, Failure>,
+}
+
+impl Rooms {
     /// Organizations whose room ends with this part of the file.
-    fn without_room(&mut self, places: Vec<Place>) -> Vec<Refusal> {
+    fn without(&mut self, places: &[Place]) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         for Place { organization, api, new, left } in places {
             let message = format!("{organization} has room for {left} more keys of API {api}, and the file has more");
-            let was_within = match self.places.entry((organization, api)) {
+            let was_within = match self.0.entry((organization.clone(), api.clone())) {
                 Entry::Occupied(mut entry) => {
                     let (sum, room) = entry.get_mut();
                     let was_within = *sum <= *room;
-                    (*sum, *room) = (*sum + new, left);
+                    (*sum, *room) = (*sum + new, *left);
                     was_within && *sum > *room
                 }
                 Entry::Vacant(entry) => {
-                    entry.insert((new, left));
+                    entry.insert((*new, *left));
                     new > left
                 }
             };
