@@ -61,7 +61,12 @@ fn a_new_key_is_never_stronger() {
         let made = Key::issued(&call_from_page(&server, &weak, Request::post(KEYS).json(&narrow)).expect(201));
         assert_eq!(made.body["restrictions"], weak.body["restrictions"], "{weakness}");
         assert_eq!(made.body["environment"], weak.body["environment"], "{weakness}");
-        assert_eq!(made.body["expires_at"], weak.body["expires_at"], "{weakness}");
+        if weakness == "environment" {
+            // What a test key makes is gone after a day.
+            assert!(made.body["expires_at"].is_string(), "{}", made.body);
+        } else {
+            assert_eq!(made.body["expires_at"], weak.body["expires_at"], "{weakness}");
+        }
         assert_eq!(made.body["created_by"], weak.id);
         let stronger = [
             ("scopes", json!({"scopes": ["*"]}), 403),

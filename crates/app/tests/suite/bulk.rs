@@ -1,7 +1,6 @@
 //! Revoking many keys at once.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use claviger_app::{Actor, AppError, BulkRevoked, CreateKey, Lifetime, Mutated, Selection};
 use claviger_domain::audit::Action;
@@ -9,7 +8,7 @@ use claviger_domain::denial::Denial;
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::{Creator, Environment, Kind};
 use claviger_domain::time::Timestamp;
-use tokio::task::JoinSet;
+use futures_util::stream::{self, StreamExt as _};
 
 use crate::suite::audit::{events, head};
 use crate::suite::support::{
@@ -28,14 +27,10 @@ fn issued_before(at: Timestamp) -> Selection {
     Selection { issued_before: Some(at), ..Selection::default() }
 }
 
-/// Many keys, made at the same time.
+/// Many keys, made some hundreds at a time.
 async fn create_many(deployment: &Deployment, count: usize) -> Vec<Held> {
-    let mut making = JoinSet::new();
-    for _ in 0..count {
-        let (app, place) = (Arc::clone(&deployment.app), deployment.place("tork"));
-        making.spawn(async move { commit(app.create_key(&Actor::operator(), place, plain("one of many"))).await });
-    }
-    making.join_all().await.into_iter().map(|made| Held::from(made.unwrap())).collect()
+    let making = (0..count).map(|_| deployment.create("tork", plain("one of many")));
+    stream::iter(making).buffer_unordered(500).map(Result::unwrap).collect().await
 }
 
 #[tokio::test]
