@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::shell::{CommandLine, root};
 use crate::steps::Steps;
-use crate::{needs, openapi};
+use crate::{instructions, needs, openapi};
 
 /// No source file is longer: a reader should be able to hold one file in the head.
 const LINES_MAX: usize = 600;
@@ -31,6 +31,7 @@ pub(crate) fn run() -> Result<()> {
     steps.run("docs", &docs, || docs.run());
 
     steps.run("openapi.json", "cargo xtask openapi --check", openapi::check);
+    steps.run("instructions", "cargo xtask instructions", instructions::check);
     steps.finish()
 }
 

@@ -97,8 +97,8 @@ fn count() -> Result<BTreeMap<String, u64>> {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;
-    // Each pass of a case ends with a file of its own.
-    CommandLine::new("valgrind", "--tool=callgrind --quiet --zero-before=*case_* --dump-after=*case_*")
+    // A file is written, and counting begins anew, where a case or its end is entered.
+    CommandLine::new("valgrind", "--tool=callgrind --quiet --dump-before=*case_*")
         .argument(format!("--callgrind-out-file={FOLDER}/counts"))
         .arguments(["target/release/claviger-bench", "--instructions"])
         .run()?;
@@ -110,21 +110,32 @@ fn count() -> Result<BTreeMap<String, u64>> {
         files.extend(number.map(|number| (number, path)));
     }
     files.sort();
-    let mut cases = BTreeMap::new();
-    for (_, path) in files {
-        // The second pass takes the place of the first.
-        cases.extend(read_count(&fs::read_to_string(&path)?));
-    }
+    let dumps = files.iter().map(|(_, path)| fs::read_to_string(path)).collect::<Result<Vec<_>, _>>()?;
+    let cases = read_cases(&dumps);
     ensure!(!cases.is_empty(), "callgrind counted nothing");
     Ok(cases)
 }
 
-/// The case and its instructions a call, from one of callgrind's files.
-fn read_count(dump: &str) -> Option<(String, u64)> {
+/// The instructions a call of each case, from callgrind's files in order. The second pass of a case takes the place of the
+/// first.
+fn read_cases(dumps: &[String]) -> BTreeMap<String, u64> {
+    let mut cases = BTreeMap::new();
+    let mut begun = None;
+    for (entered, total) in dumps.iter().filter_map(|dump| read_dump(dump)) {
+        match begun.take() {
+            Some(case) if entered == "end" => drop(cases.insert(case, total / INPUTS)),
+            _ => begun = Some(entered),
+        }
+    }
+    cases
+}
+
+/// The case, or end, at whose entry one of callgrind's files was written, and the instructions before it.
+fn read_dump(dump: &str) -> Option<(String, u64)> {
     let (_, trigger) = dump.lines().find_map(|line| line.strip_prefix("desc: Trigger: "))?.split_once("case_")?;
-    let name: String = trigger.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let name = trigger.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
     let total = dump.lines().find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: ")))?;
-    Some((name, total.trim().parse::<u64>().ok()? / INPUTS))
+    Some((name, total.trim().parse().ok()?))
 }
 
 fn compiler() -> Result<String> {
@@ -180,9 +191,22 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_read_from_what_callgrind_writes() {
-        let dump = "# callgrind format\ndesc: Trigger: --dump-after=bench::instructions::case_path\nsummary: 6400\n";
-        assert_eq!(read_count(dump), Some(("path".to_owned(), 100)));
-        assert_eq!(read_count("desc: Trigger: Program termination\nsummary: 6400\n"), None);
+    fn a_case_is_what_comes_before_its_end() {
+        let dump = |entered: &str, total: u64| {
+            format!("# callgrind format\ndesc: Trigger: --dump-before=bench::case_{entered}\nsummary: {total}\n")
+        };
+        let passes = [
+            ("path", 9999),
+            ("end", 12800),
+            ("key", 50),
+            ("end", 64),
+            ("path", 70),
+            ("end", 6400),
+            ("key", 1),
+            ("end", 128),
+        ];
+        let mut dumps: Vec<String> = passes.iter().map(|(entered, total)| dump(entered, *total)).collect();
+        dumps.push("desc: Trigger: Program termination\nsummary: 6400\n".to_owned());
+        assert_eq!(read_cases(&dumps), cases(&[("key", 2), ("path", 100)]));
     }
 }
