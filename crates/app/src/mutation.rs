@@ -8,6 +8,10 @@ use crate::actor::{Deed, Need};
 use crate::writer::Turn;
 use crate::{Actor, App, AppError};
 
+/// How long a secret that was replaced is given the answer that replaced it. Whoever lost it asks again at once; whoever finds
+/// the secret and guesses the Idempotency-Key comes later.
+const ANSWERED_TO_REPLACED_SECONDS: i64 = 15 * 60;
+
 /// A mutation that is done and not durable. Nothing of it is kept, and no engine hears of it, unless it is committed.
 ///
 /// Between the two the answer can be written, so that it is kept in the same transaction where the request may be
@@ -88,13 +92,16 @@ impl App {
 }
 
 impl App {
-    /// The answer that was given to an attempt of this actor, for a secret that was replaced since. The key must be alive and
-    /// able to manage keys as before. Whether the secret is the one that was answered, only opening the answer tells.
+    /// The answer that was given to an attempt of this actor a short while ago, for a secret that was replaced since. The
+    /// key must be alive and able to manage keys as before. Whether the secret is the one that was answered, only opening the answer tells.
     pub async fn find_kept_answer(&self, actor: &Actor) -> Result<Option<Vec<u8>>, AppError> {
         let Some(attempt) = actor.attempt() else { return Ok(None) };
         let mut reader = self.store.read().await?;
-        let Some(kept) = idempotency::find(&mut reader, attempt).await? else { return Ok(None) };
-        match actor.look_up(&mut reader, Need::WriteKeys, self.now()).await {
+        let now = self.now();
+        let kept = idempotency::find(&mut reader, attempt).await?;
+        let is_recent = |at: Timestamp| at.plus_seconds(ANSWERED_TO_REPLACED_SECONDS).is_some_and(|end| now < end);
+        let Some(kept) = kept.filter(|kept| is_recent(kept.created_at)) else { return Ok(None) };
+        match actor.look_up(&mut reader, Need::WriteKeys, now).await {
             Ok(_) => Ok(Some(kept.answer)),
             Err(AppError::Denied(_)) => Ok(None),
             Err(error) => Err(error),

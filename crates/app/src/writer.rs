@@ -27,7 +27,7 @@ const QUEUE_MAX: usize = 1024;
 /// Of those, the mutations of one key: its holder does not keep everybody else waiting.
 const QUEUE_OF_KEY_MAX: usize = 64;
 /// Mutations in one transaction: the first of them waits for the last.
-const MEMBERS_MAX: usize = 128;
+const PARTS_MAX: usize = 128;
 
 /// Hands out turns.
 pub(crate) struct Writer {
@@ -37,7 +37,7 @@ pub(crate) struct Writer {
 
 type Ask = oneshot::Sender<Result<Turn, AppError>>;
 
-/// The open member of the shared transaction. Dropped, it never was.
+/// The open part of the shared transaction. Dropped, it never was.
 pub(crate) struct Turn {
     held: Option<Held>,
 }
@@ -168,7 +168,7 @@ fn repeated(error: &AppError) -> AppError {
 }
 
 impl Group {
-    /// Serves one transaction from its first member to its commit. Whoever finished in it is left in `waiting`.
+    /// Serves one transaction from its first part to its commit. Whoever finished in it is left in `waiting`.
     async fn serve(
         &mut self,
         first: Ask,
@@ -184,9 +184,9 @@ impl Group {
         let seen = tx.revision_before();
         self.follower.begins_at(seen);
         let mut next = Some(first);
-        let mut members = 0;
+        let mut parts = 0;
         while let Some(ask) = next.take() {
-            members += 1;
+            parts += 1;
             let (back, ended) = oneshot::channel();
             // A caller that hung up before its turn drops it, which ends it.
             let _ = ask.send(Ok(Turn { held: Some(Held { tx, back }) }));
@@ -204,7 +204,7 @@ impl Group {
                 }
                 None => tx.discard().await?,
             }
-            if members < MEMBERS_MAX {
+            if parts < PARTS_MAX {
                 next = self.asks.try_recv().ok();
             }
         }

@@ -72,6 +72,20 @@ impl Answer {
         response
     }
 
+    /// The secret in it, where it issues one.
+    pub(crate) fn issued_secret(&self) -> Option<Zeroizing<String>> {
+        #[derive(Deserialize)]
+        struct Body<'b> {
+            #[serde(borrow)]
+            secret: Option<&'b str>,
+            #[serde(borrow)]
+            data: Option<Box<Body<'b>>>,
+        }
+        let body: Body<'_> = serde_json::from_slice(&self.body).ok()?;
+        let secret = body.secret.or_else(|| body.data?.secret)?;
+        Some(Zeroizing::new(secret.to_owned()))
+    }
+
     /// All of it, to be encrypted and kept.
     pub(crate) fn to_kept(&self) -> Zeroizing<Vec<u8>> {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();

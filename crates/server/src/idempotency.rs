@@ -31,6 +31,7 @@ use claviger_domain::random::Entropy;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_MATCH};
 use http::{HeaderName, HeaderValue, Method};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::ServerState;
@@ -43,17 +44,28 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that an answer was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const KEY_BYTES_MAX: usize = 255;
+const DEAD_SECRETS_MAX: usize = 2;
 const PURPOSE: &[u8] = b"claviger idempotency answer 1";
 
 /// The requests with an Idempotency-Key that are at work on this node, by caller and digest of the key.
-#[derive(Clone, Debug, Default)]
-pub struct InFlight(Arc<Mutex<HashSet<Place>>>);
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    places: Arc<Mutex<HashSet<Place>>>,
+    /// Requests with a dead secret that may be [`replaced`].
+    dead_secrets: Arc<Semaphore>,
+}
 
 type Place = (String, [u8; 32]);
 
+impl Default for InFlight {
+    fn default() -> Self {
+        Self { places: Arc::default(), dead_secrets: Arc::new(Semaphore::new(DEAD_SECRETS_MAX)) }
+    }
+}
+
 impl InFlight {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Place>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,7 +100,7 @@ pub(crate) async fn layer(request: Request, next: Next) -> Response {
         Ok((request, Some(keyed))) => {
             let response = next.run(request).await;
             match response.extensions().get::<Failure>().and_then(Failure::kept_answer) {
-                Some(kept) => keyed.open(kept).unwrap_or_else(Failure::into_response),
+                Some(kept) => keyed.open(kept).map_or_else(Failure::into_response, given_again),
                 None => response,
             }
         }
@@ -96,22 +108,32 @@ pub(crate) async fn layer(request: Request, next: Next) -> Response {
     }
 }
 
-/// The answer to a key that rotated itself, for the secret that asked for it and that the rotation ended. `request` is below
-/// the base path, as the routes see it. Nobody else learns anything: what does not open is as if it were not there.
+/// The answer to a key that rotated itself, for the secret that asked for it and that the rotation ended, with the secret that
+/// took its place. `request` is below the base path, as the routes see it. Nobody else learns anything: what does not open
+/// is as if it were not there.
 pub(crate) async fn replaced(
     state: &ServerState,
     source: Source,
     request: Request,
-) -> Result<Option<Response>, Failure> {
+) -> Result<Option<(Answer, Zeroizing<String>)>, Failure> {
     let Some(id) = rotated(request.uri().path()) else { return Ok(None) };
     // Who has nothing to show is refused for that, whatever else is wrong.
     let Ok((request, Some(keyed))) = keyed(request).await else { return Ok(None) };
     let lines = request.headers().get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let Credential::Bearer(secret) = Credential::from_authorization(lines) else { return Ok(None) };
+    // They ask the database, whoever they are: a few at a time.
+    let Ok(_permit) = state.in_flight.dead_secrets.try_acquire() else { return Ok(None) };
     keyed.bind(state, id.to_string(), secret.expose().as_bytes())?;
     let actor = Actor::old_secret(id, source).with_attempt(keyed.attempt());
-    let kept = state.app.find_kept_answer(&actor).await?;
-    Ok(kept.and_then(|kept| keyed.open(&kept).ok()))
+    let answer = state.app.find_kept_answer(&actor).await?.and_then(|kept| keyed.open(&kept).ok());
+    Ok(answer.and_then(|answer| answer.issued_secret().map(|secret| (answer, secret))))
+}
+
+/// The response with an answer that was given before.
+pub(crate) fn given_again(answer: Answer) -> Response {
+    let mut response = answer.done();
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
 }
 
 /// The key that a path below the base path rotates.
@@ -192,7 +214,7 @@ impl Keyed {
         Some([&nonce[..], &text].concat())
     }
 
-    fn open(&self, kept: &[u8]) -> Result<Response, Failure> {
+    fn open(&self, kept: &[u8]) -> Result<Answer, Failure> {
         let other = || Failure::idempotency_key_reused("It was first sent with another credential. Use a new one.");
         let bound = self.0.bound.get().ok_or_else(other)?;
         let (nonce, text) = kept.split_at_checked(NONCE_LEN).ok_or_else(other)?;
@@ -200,9 +222,7 @@ impl Keyed {
         let mut text = Zeroizing::new(text.to_vec());
         let aad = Aad::from(bound.attempt.fingerprint);
         let opened = bound.cipher.open_in_place(nonce, aad, &mut text).map_err(|_| other())?;
-        let mut response = Answer::from_kept(opened)?.done();
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        Ok(response)
+        Answer::from_kept(opened)
     }
 }
 

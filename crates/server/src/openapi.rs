@@ -209,6 +209,11 @@ fn errors(operation: &Operation, group: Group, path: &str, is_mutation: bool) ->
     add(is_mutation && path.contains("keys/{id}"), 412, "The key has changed since `If-Match` was read.");
     add(has_body, 413, "The body is too large.");
     add(has_body, 415, "The body is not of a type that is understood here.");
+    add(
+        group == Group::Customer && is_mutation,
+        429,
+        "So many requests of this key wait already; try again after `Retry-After`.",
+    );
     add(group != Group::Operations, 500, "Something went wrong on our side.");
     add(group != Group::Operations || path == "/readyz", 503, "Not now; try again after `Retry-After`.");
     errors
@@ -225,7 +230,7 @@ fn error_response(status: u16, description: &str, group: Group) -> Response {
     if status == 401 || (status == 403 && group == Group::Customer) {
         add_header(&mut response, "WWW-Authenticate", Type::String, "The challenge, as RFC 6750 has it.");
     }
-    if status == 503 {
+    if matches!(status, 429 | 503) {
         add_header(&mut response, "Retry-After", Type::Integer, "Seconds to wait.");
     }
     response

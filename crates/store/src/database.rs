@@ -90,7 +90,7 @@ impl Store {
         self.pools.read().await
     }
 
-    /// The one way to write: opens a transaction with its first [member](Tx) and waits until it is its turn. Nothing
+    /// The one way to write: opens a transaction with its first [part](Tx) and waits until it is its turn. Nothing
     /// is kept unless [`Tx::commit`] returns.
     ///
     /// # Errors
@@ -182,16 +182,16 @@ impl Store {
 
 /// A transaction that one mutation after another shares, so that one write to disk makes all of them durable.
 ///
-/// The mutations are its *members*. One is open at a time: it reads and writes, tells what followers will hear and what
+/// The mutations are its *parts*. One is open at a time: it reads and writes, tells what followers will hear and what
 /// the audit log will say, and is then kept or discarded without touching the others, which opens the next. Each that is
 /// kept and changed something has a revision of its own.
 ///
-/// What many members do alike costs each of them nothing: new keys are sent to the database together, when somebody
-/// looks or at the end, and apis and organizations are [remembered](Known). A member has a savepoint from its first own write.
+/// What many parts do alike costs each of them nothing: new keys are sent to the database together, when somebody
+/// looks or at the end, and apis and organizations are [remembered](Known). A part has a savepoint from its first own write.
 #[derive(Debug)]
 pub struct Tx {
     connection: Connection,
-    /// That of the last member that was kept, or of the database.
+    /// That of the last part that was kept, or of the database.
     revision: Revision,
     kept: Vec<feed::Transaction>,
     /// Of `kept`, as they will stand in the feed.
@@ -199,11 +199,11 @@ pub struct Tx {
     kept_events: Vec<AuditEvent>,
     changes: Vec<Change>,
     events: Vec<AuditEvent>,
-    /// Rows of keys that the database does not have yet: `kept_keys` of members that were kept, then the open one's.
+    /// Rows of keys that the database does not have yet: `kept_keys` of parts that were kept, then the open one's.
     new_keys: Vec<Vec<rows::Value>>,
     kept_keys: usize,
     has_savepoint: bool,
-    /// Whether rows of members that were kept are on their way: whoever is cancelled then leaves nobody knowing whether
+    /// Whether rows of parts that were kept are on their way: whoever is cancelled then leaves nobody knowing whether
     /// they arrived, so they are taken back and sent again.
     is_sending: bool,
     known: Known,
@@ -211,12 +211,12 @@ pub struct Tx {
 }
 
 impl Tx {
-    /// The revision that the open member will have.
+    /// The revision that the open part will have.
     pub fn revision(&self) -> Revision {
         Revision(self.revision.0 + 1)
     }
 
-    /// The revision of everything that the open member sees.
+    /// The revision of everything that the open part sees.
     pub fn revision_before(&self) -> Revision {
         self.revision
     }
@@ -244,7 +244,7 @@ impl Tx {
         &mut self.connection
     }
 
-    /// For writes of the open member, which can be undone from here on.
+    /// For writes of the open part, which can be undone from here on.
     pub(crate) async fn writing(&mut self) -> Result<&mut Connection, StoreError> {
         self.send_new_keys().await?;
         self.set_savepoint().await?;
@@ -306,18 +306,18 @@ impl Tx {
 
     async fn set_savepoint(&mut self) -> Result<(), StoreError> {
         if !self.has_savepoint {
-            // It hides those of earlier members. When this is cancelled there may be one more: nothing was written after it.
-            on_either!(&mut self.connection, sqlx::raw_sql("SAVEPOINT member"), execute)?;
+            // It hides those of earlier parts. When this is cancelled there may be one more: nothing was written after it.
+            on_either!(&mut self.connection, sqlx::raw_sql("SAVEPOINT part"), execute)?;
             self.has_savepoint = true;
         }
         Ok(())
     }
 
-    /// Keeps what the open member did, to be made durable with the transaction. It takes a revision if it changed
+    /// Keeps what the open part did, to be made durable with the transaction. It takes a revision if it changed
     /// anything that followers or the audit log hear of.
     ///
     /// # Errors
-    /// Nothing is kept when a change, read back, would not be what it was, for then no follower could go on. The member
+    /// Nothing is kept when a change, read back, would not be what it was, for then no follower could go on. The part
     /// must be discarded.
     pub fn keep(&mut self) -> Result<(), StoreError> {
         let is_told = !self.changes.is_empty() || !self.events.is_empty();
@@ -334,17 +334,17 @@ impl Tx {
         Ok(())
     }
 
-    /// Undoes what the open member did, and only that.
+    /// Undoes what the open part did, and only that.
     ///
     /// # Errors
-    /// The transaction is lost with all its members.
+    /// The transaction is lost with all its parts.
     pub async fn discard(&mut self) -> Result<(), StoreError> {
         self.changes.clear();
         self.events.clear();
         self.new_keys.truncate(self.kept_keys);
         self.forget_what_is_known();
         if self.has_savepoint {
-            on_either!(&mut self.connection, sqlx::raw_sql("ROLLBACK TO SAVEPOINT member"), execute)?;
+            on_either!(&mut self.connection, sqlx::raw_sql("ROLLBACK TO SAVEPOINT part"), execute)?;
         } else if self.is_sending {
             on_either!(&mut self.connection, sqlx::raw_sql("ROLLBACK TO SAVEPOINT sending"), execute)?;
         }
@@ -352,7 +352,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes everything durable, the open member too, and returns what followers will read.
+    /// Makes everything durable, the open part too, and returns what followers will read.
     ///
     /// # Errors
     /// Nothing is kept, unless the database did it and could not say so.

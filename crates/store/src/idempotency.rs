@@ -23,18 +23,25 @@ pub struct KeptAnswer {
     pub fingerprint: Vec<u8>,
     /// The answer, encrypted.
     pub answer: Vec<u8>,
+    /// When it was kept.
+    pub created_at: Timestamp,
 }
 
 /// The answer to an earlier request of the same caller and key.
 pub async fn find(connection: &mut Connection, attempt: &Attempt) -> Result<Option<KeptAnswer>, StoreError> {
-    let found: Option<(Vec<u8>, Vec<u8>)> = on_either!(
+    let found: Option<(Vec<u8>, Vec<u8>, i64)> = on_either!(
         connection,
-        sqlx::query_as("SELECT fingerprint, answer FROM idempotency WHERE caller = $1 AND key_digest = $2")
+        sqlx::query_as("SELECT fingerprint, answer, created_at FROM idempotency WHERE caller = $1 AND key_digest = $2")
             .bind(&attempt.caller)
             .bind(attempt.key_digest.to_vec()),
         fetch_optional
     )?;
-    Ok(found.map(|(fingerprint, answer)| KeptAnswer { fingerprint, answer }))
+    let kept = |(fingerprint, answer, created_at)| KeptAnswer {
+        fingerprint,
+        answer,
+        created_at: Timestamp::from_micros(created_at),
+    };
+    Ok(found.map(kept))
 }
 
 /// Keeps the answer to a request, in the transaction that does what was asked.

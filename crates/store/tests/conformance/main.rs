@@ -51,7 +51,7 @@ on_both![
     cases::verifiers_and_admin_tokens_live_and_die,
     cases::usage_totals_never_count_twice,
     cases::a_view_does_not_move,
-    shared::members_stand_and_fall_alone,
+    shared::parts_stand_and_fall_alone,
     shared::what_is_read_once_is_read_anew_when_it_changes,
     shared::new_keys_are_there_for_whoever_looks_and_gone_when_discarded,
     shared::a_shared_transaction_that_ends_early_leaves_nothing,

@@ -36,7 +36,7 @@ async fn put(tx: &mut Tx, number: u128) {
     tx.record(event(&format!("org {number}"), Some(number)));
 }
 
-pub(crate) async fn members_stand_and_fall_alone(store: Store) {
+pub(crate) async fn parts_stand_and_fall_alone(store: Store) {
     let mut tx = store.begin().await.unwrap();
     put(&mut tx, 1).await;
     tx.keep().unwrap();
@@ -94,7 +94,7 @@ pub(crate) async fn new_keys_are_there_for_whoever_looks_and_gone_when_discarded
     let is_there = async |tx: &mut Tx, number| {
         keys::find(tx.connection().await.unwrap(), KeyId::from_u128(number)).await.unwrap().is_some()
     };
-    // Looking sends the kept one and the member's own; discarding takes back only the own.
+    // Looking sends the kept one and the part's own; discarding takes back only the own.
     assert!(is_there(&mut tx, 1).await && !is_there(&mut tx, 2).await && is_there(&mut tx, 3).await);
     tx.discard().await.unwrap();
     assert!(is_there(&mut tx, 1).await && !is_there(&mut tx, 3).await);
@@ -176,7 +176,7 @@ pub(crate) async fn answers_are_kept_for_their_caller_and_forgotten(store: Store
     // Nothing for followers: no revision.
     assert_eq!(tx.commit(NOW).await.unwrap(), []);
     let mut reader = store.read().await.unwrap();
-    let kept = KeptAnswer { fingerprint: vec![7; 32], answer: b"sealed".to_vec() };
+    let kept = KeptAnswer { fingerprint: vec![7; 32], answer: b"sealed".to_vec(), created_at: NOW };
     assert_eq!(idempotency::find(&mut reader, &mine).await.unwrap(), Some(kept.clone()));
     assert_eq!(idempotency::find(&mut reader, &attempt("key_1", 1, 8)).await.unwrap(), Some(kept));
     assert_eq!(idempotency::find(&mut reader, &attempt("key_2", 1, 7)).await.unwrap(), None);
