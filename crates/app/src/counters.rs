@@ -1,6 +1,6 @@
 //! The file of usage counters: what a process that was killed had counted is written down before counting begins anew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use claviger_domain::denial::Denial;
@@ -123,22 +123,13 @@ fn name_aside(path: &Path, of: Option<[u8; 16]>, number: u32) -> PathBuf {
 
 /// Writes the totals of a former incarnation; those that the table has already change nothing.
 async fn write_down(store: &Store, incarnation: i64, totals: Vec<RecoveredTotal>) -> Result<(), StoreError> {
-    let mut known: HashMap<KeyId, Option<Key>> = HashMap::new();
-    let mut rows = Vec::new();
-    let mut reader = store.read().await?;
-    for total in totals {
-        let key = match known.entry(total.key) {
-            std::collections::hash_map::Entry::Occupied(found) => found.into_mut(),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(keys::find(&mut reader, total.key).await?.map(|row| row.key))
-            }
-        };
-        // Before a key is forgotten its usage is written; that of test keys is not kept.
-        if let Some(key) = key.as_ref().filter(|key| key.environment == Environment::Live) {
-            rows.push(row_of(key, &total));
-        }
-    }
-    drop(reader);
+    let ids: HashSet<KeyId> = totals.iter().map(|total| total.key).collect();
+    let ids: Vec<KeyId> = ids.into_iter().collect();
+    let found = keys::list_by_ids(&mut store.read().await?, &ids).await?;
+    let known: HashMap<KeyId, Key> = found.into_iter().map(|key| (key.id, key)).collect();
+    // Before a key is forgotten its usage is written; that of test keys is not kept.
+    let live = |total: &RecoveredTotal| known.get(&total.key).filter(|key| key.environment == Environment::Live);
+    let rows: Vec<UsageRow> = totals.iter().filter_map(|total| live(total).map(|key| row_of(key, total))).collect();
     for rows in rows.chunks(ROWS_PER_WRITE) {
         usage::put_totals(store, incarnation, rows).await?;
     }

@@ -93,7 +93,7 @@ pub(crate) async fn append(
         ]);
     }
     let columns = "INSERT INTO audit (number, at, actor, action, target, organization, body, hash)";
-    rows::insert(connection, columns, "", values).await?;
+    rows::write(connection, columns, "", values).await?;
     Ok(head)
 }
 

@@ -49,7 +49,7 @@ pub(crate) async fn insert_bodies(
     let last = last.0;
     let row = |(revision, body): (Revision, String)| vec![revision.0.into(), now.as_micros().into(), body.into()];
     let values = bodies.into_iter().map(row).collect();
-    rows::insert(connection, "INSERT INTO changes (revision, at, body)", "", values).await?;
+    rows::write(connection, "INSERT INTO changes (revision, at, body)", "", values).await?;
     on_either!(connection, sqlx::query("UPDATE deployment SET revision = $1").bind(last), execute)?;
     Ok(())
 }

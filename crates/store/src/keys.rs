@@ -129,7 +129,7 @@ pub fn create_all(tx: &mut Tx, keys: &[Key]) {
 
 /// Sends rows that [`create_all`] made.
 pub(crate) async fn insert(connection: &mut Connection, rows: Vec<Vec<Value>>) -> Result<(), StoreError> {
-    rows::insert(
+    rows::write(
         connection,
         "INSERT INTO keys (id, organization, api, name, kind, environment, prefix, hint, digest, old_digest,
              overlap_ends_at, scopes, restrictions, parent_id, metadata, disabled, revoked_at, revoked_reason,
@@ -209,6 +209,14 @@ pub async fn find(connection: &mut Connection, id: KeyId) -> Result<Option<KeyRo
         fetch_optional
     )?;
     row.map(KeyRow::try_from).transpose()
+}
+
+/// Those of these keys that there are.
+pub async fn list_by_ids(connection: &mut Connection, ids: &[KeyId]) -> Result<Vec<Key>, StoreError> {
+    let ids = ids.iter().map(|id| id.to_bytes().to_vec().into()).collect();
+    let found: Vec<Row> = rows::select_in(connection, &["SELECT * FROM keys WHERE id"], ids).await?;
+    // A value that stands more than once finds its key once: they are in one list.
+    found.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
 }
 
 /// The same list for three breadths, so that each has a query plan of its own: an index leads straight to an

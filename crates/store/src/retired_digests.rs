@@ -13,6 +13,6 @@ pub async fn create_all(tx: &mut Tx, key: KeyId, digests: &[SecretDigest], now: 
         vec![digest.as_bytes().to_vec().into(), key.to_bytes().to_vec().into(), now.as_micros().into()]
     };
     let retired = digests.iter().map(row).collect();
-    rows::insert(tx.writing().await?, "INSERT INTO retired_digests (digest, key_id, retired_at)", "", retired).await?;
+    rows::write(tx.writing().await?, "INSERT INTO retired_digests (digest, key_id, retired_at)", "", retired).await?;
     Ok(())
 }

@@ -54,9 +54,9 @@ macro_rules! bind_all {
     };
 }
 
-/// Inserts rows. `head` is the statement up to the rows, `INSERT INTO t (a, b)`, `tail` what follows them; each row has
-/// as many values as `head` has columns, and a column has values of one sort. Returns how many were inserted.
-pub(crate) async fn insert(
+/// Writes rows. `head` is the statement up to the rows, `INSERT INTO t (a, b)`, `tail` what follows them; each row has
+/// as many values as `head` has columns, and a column has values of one sort. Returns how many rows it came to.
+pub(crate) async fn write(
     connection: &mut Connection,
     head: &'static str,
     tail: &'static str,
@@ -67,7 +67,7 @@ pub(crate) async fn insert(
         Connection::Sqlite(tx) => {
             let mut left = rows.len();
             let mut values = rows.into_iter();
-            let mut inserted = 0;
+            let mut written = 0;
             while left > 0 {
                 // Powers of two: few texts, so that each is prepared once.
                 let count = (1 << left.ilog2()).min(SQLITE_ROWS_MAX);
@@ -77,9 +77,9 @@ pub(crate) async fn insert(
                 let text = format!("{head} VALUES {} {tail}", vec![row; count].join(", "));
                 let query = sqlx::query::<Sqlite>(AssertSqlSafe(text));
                 let chunk = values.by_ref().take(count).flatten();
-                inserted += bind_all!(query, chunk).execute(&mut **tx).await?.rows_affected();
+                written += bind_all!(query, chunk).execute(&mut **tx).await?.rows_affected();
             }
-            Ok(inserted)
+            Ok(written)
         }
         Connection::Postgres { .. } if rows.is_empty() => Ok(0),
         Connection::Postgres { tx, is_silent } => {

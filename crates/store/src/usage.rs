@@ -1,12 +1,14 @@
 //! The table of usage: absolute totals, so that writing the same total twice changes nothing.
 
+use std::collections::BTreeMap;
+
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::ApiName;
 use claviger_domain::time::Timestamp;
 
 use crate::dialect::on_either;
 use crate::row::id_number;
-use crate::{Connection, Store, StoreError};
+use crate::{Connection, Store, StoreError, feed, rows};
 
 /// How often something happened with a key within an hour, in this run of the process.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,37 +42,53 @@ pub struct UsageSum {
     pub total: i64,
 }
 
-/// Writes totals of one incarnation, all or none.
+/// Writes totals of one incarnation, all or none. Of two for the same thing the greater counts.
 pub async fn put_totals(store: &Store, incarnation: i64, rows: &[UsageRow]) -> Result<(), StoreError> {
     let mut tx = store.begin_unpublished().await?;
+    let mut greatest: BTreeMap<_, &UsageRow> = BTreeMap::new();
     for row in rows {
-        on_either!(
-            &mut tx,
-            sqlx::query(
-                "INSERT INTO usage (organization, api, hour, key_id, scope, outcome, incarnation, total)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-             ON CONFLICT (organization, api, hour, key_id, scope, outcome, incarnation)
-             DO UPDATE SET total = excluded.total WHERE excluded.total > usage.total",
-            )
-            .bind(row.organization.to_bytes().to_vec())
-            .bind(row.api.as_str())
-            .bind(row.hour)
-            .bind(row.key.to_bytes().to_vec())
-            .bind(&row.scope)
-            .bind(&row.outcome)
-            .bind(incarnation)
-            .bind(row.total),
-            execute
-        )?;
-        if let Some(last_used) = row.last_used {
-            on_either!(
-                &mut tx,
-                sqlx::query("UPDATE keys SET last_used = $2 WHERE id = $1 AND (last_used IS NULL OR last_used < $2)")
-                    .bind(row.key.to_bytes().to_vec())
-                    .bind(last_used.as_micros()),
-                execute
-            )?;
+        let known = greatest.entry((row.key, row.hour, &row.scope, &row.outcome)).or_insert(row);
+        if known.total < row.total {
+            *known = row;
         }
+    }
+    let total = |row: &UsageRow| {
+        vec![
+            row.organization.to_bytes().to_vec().into(),
+            row.api.as_str().into(),
+            row.hour.into(),
+            row.key.to_bytes().to_vec().into(),
+            row.scope.as_str().into(),
+            row.outcome.as_str().into(),
+            incarnation.into(),
+            row.total.into(),
+        ]
+    };
+    rows::write(
+        &mut tx,
+        "INSERT INTO usage (organization, api, hour, key_id, scope, outcome, incarnation, total)",
+        "ON CONFLICT (organization, api, hour, key_id, scope, outcome, incarnation)
+         DO UPDATE SET total = excluded.total WHERE excluded.total > usage.total",
+        greatest.into_values().map(total).collect(),
+    )
+    .await?;
+    let mut last_used: BTreeMap<KeyId, Timestamp> = BTreeMap::new();
+    for (key, at) in rows.iter().filter_map(|row| Some((row.key, row.last_used?))) {
+        let latest = last_used.entry(key).or_insert(at);
+        *latest = at.max(*latest);
+    }
+    if !last_used.is_empty() {
+        // Whoever writes keys holds this row first, so that no two wait for each other's keys.
+        feed::lock_revision(&mut tx).await?;
+        let at = |(key, at): (KeyId, Timestamp)| vec![key.to_bytes().to_vec().into(), at.as_micros().into()];
+        rows::write(
+            &mut tx,
+            "WITH used (id, at) AS (",
+            ") UPDATE keys SET last_used = used.at FROM used
+             WHERE keys.id = used.id AND (last_used IS NULL OR last_used < used.at)",
+            last_used.into_iter().map(at).collect(),
+        )
+        .await?;
     }
     tx.commit().await?;
     Ok(())
