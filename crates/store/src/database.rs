@@ -187,7 +187,7 @@ impl Store {
 /// kept and changed something has a revision of its own.
 ///
 /// What many parts do alike costs each of them nothing: new keys are sent to the database together, when somebody
-/// looks or at the end, and apis and organizations are [remembered](Known). A part has a savepoint from its first own write.
+/// looks or at the end, and apis and organizations are remembered (`Known`). A part has a savepoint from its first own write.
 #[derive(Debug)]
 pub struct Tx {
     connection: Connection,
