@@ -31,7 +31,7 @@ Claviger's chores. Run one with `cargo xtask CHORE`.
                      Installs what is missing on a Debian machine, and says so first.
                      --long  gives each property test sixteen times as many cases
   ci                 Run every check that is not a test: format, file length, clippy, docs, crate diagram and licences,
-                     openapi.json. CI runs `cargo xtask ci`, `cargo xtask test`, then `cargo xtask fuzz`.
+                     openapi.json, instructions of the hot paths. CI runs `cargo xtask ci`, `cargo xtask test`, then `cargo xtask fuzz`.
   fuzz [OPTIONS]     Throw hostile input at every parser: a minute for each target in fuzz/, two at a time.
                      --seconds N  the time for each target
                      --target T   only this one
@@ -39,9 +39,12 @@ Claviger's chores. Run one with `cargo xtask CHORE`.
                      --lock       only write fuzz/Cargo.lock anew, after a change of Cargo.lock
   openapi [--check]  Write openapi.json from the code.
                      --check  only says whether the committed file is up to date
-  bench [ARGS…]      Run the benchmarks in release mode; the arguments go to the bench program as they are.
-                     --full   the full sizes, which take longer and need more memory
+  bench [ARGS…]      Measure the engine beside its floor: 10,000, 1,000,000 and 10,000,000 keys.
+                     --keys N,N,…  --json  --plot FILE.svg
   bench-creation     Measure how many keys 64 callers make a second, beside the database's own batched inserts.
+  bench-import [ARGS…]
+                     Measure an import of 1,000,000 keys through the command line, and the same again.
+                     --lines N  --database-url URL
   bench-start [ARGS…]
                      Measure a server's start with 1,000,000 keys in its database, to its first verdict.
                      --database sqlite,postgres  --keys N  --runs N
@@ -76,7 +79,6 @@ fn main() -> ExitCode {
         ["bench-creation"] => bench::creation(),
         ["bench-start", bench_arguments @ ..] => bench::start(bench_arguments),
         ["fuzz", options @ ..] if let Some(options) = fuzz::Options::read(options) => fuzz::run(&options),
-        // Not in the help: it takes minutes, and the figures stand in bench/README.md.
         ["bench-import", import_arguments @ ..] => bench_import::run(import_arguments),
         unknown => {
             eprintln!("error: there is no chore `{}`\n\n{HELP}", unknown.join(" "));

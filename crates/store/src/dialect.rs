@@ -32,6 +32,8 @@ const SQLITE_JOURNAL_PAGES: &str = "4096";
 /// How long PostgreSQL may take to answer a statement before it counts as away: a server that hangs, or a network that
 /// carries nothing any more, keeps connections open and says nothing.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after its last use a connection counts as sound.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// The advisory lock that one Claviger holds on its PostgreSQL database.
 const POSTGRES_LOCK: i64 = 0x636c_6176_6967_6572;
 
@@ -320,9 +322,9 @@ async fn open_sqlite(path: &Path) -> Result<Pools, Opening> {
         options.clone().pragma("cache_size", SQLITE_WRITER_CACHE).pragma("wal_autocheckpoint", SQLITE_JOURNAL_PAGES);
     // A connection whose transaction SQLite has undone by itself is of no more use: the driver thinks that it goes on.
     let pool = |connections| {
-        SqlitePoolOptions::new().max_connections(connections).after_release(|connection, _| {
-            Box::pin(async { connection.ping().await.map(|()| !connection.is_in_transaction()) })
-        })
+        SqlitePoolOptions::new().max_connections(connections).test_before_acquire(false).after_release(
+            |connection, _| Box::pin(async { connection.ping().await.map(|()| !connection.is_in_transaction()) }),
+        )
     };
     let writer = pool(1).connect_with(writing).await?;
     SQLITE_MIGRATIONS.run(&writer).await?;
@@ -338,6 +340,15 @@ async fn open_postgres(url: &str) -> Result<Pools, Opening> {
         return Err(Opening::Taken);
     }
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
+    // One that was at work a moment ago is not asked whether it is still there.
+    let pool = pool.test_before_acquire(false).before_acquire(|connection, seen| {
+        Box::pin(async move {
+            if seen.idle_for < TRUSTED_FOR {
+                return Ok(true);
+            }
+            in_time(&mut false, connection.ping()).await.map(|()| true)
+        })
+    });
     // A connection that hangs is closed, or it would keep its place in the pool until the system gives it up.
     let pool = pool
         .after_release(|connection, _| Box::pin(async { in_time(&mut false, connection.ping()).await.map(|()| true) }));
