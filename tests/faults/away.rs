@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use claviger_testkit::Postgres;
 
+use crate::Database;
 use crate::books::Books;
 use crate::load::must_ask_to_come_back;
 use crate::support::server::Place;
-use crate::{Database, until};
 
 /// So long a mutation may take to be refused: ten seconds for the statement that is not answered, five for a
 /// connection, and some for a busy machine.
@@ -24,15 +24,15 @@ fn go_away_and_come_back(go: fn(&Postgres), come_back: fn(&Postgres)) {
     let mut books = Books::open(&server);
     let load = books.load(&server);
     let ((), tally) = load.run(|load| {
-        until("callers are at work", PATIENCE, || load.done() >= 8 && load.verdicts() >= 20);
+        load.until("callers are at work", PATIENCE, || load.done() >= 8 && load.verdicts() >= 20);
         go(&postgres);
-        until("mutations are refused", PATIENCE, || load.unavailable() >= 4);
+        load.until("mutations are refused", PATIENCE, || load.unavailable() >= 4);
         books.look_up(&server, |answer| must_ask_to_come_back(&answer));
         let before = load.verdicts();
-        until("verification goes on", PATIENCE, || load.verdicts() >= before + 100);
+        load.until("verification goes on", PATIENCE, || load.verdicts() >= before + 100);
         come_back(&postgres);
         let before = load.done();
-        until("mutations are done again", BACK_WITHIN, || load.done() >= before + 8);
+        load.until("mutations are done again", BACK_WITHIN, || load.done() >= before + 8);
     });
     // No caller was left without an answer, and no verdict was another: else the load had failed.
     assert!(tally.longest < REFUSED_WITHIN, "a mutation waited for {:?}", tally.longest);

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, geteuid, getrlimit, prlimit};
 
 use crate::books::Books;
 use crate::support::server::Server;
-use crate::{Database, open_to_all, refused_start_with, until};
+use crate::{Database, open_to_all, refused_start_with};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const NOBODY: u32 = 65534;
@@ -27,17 +27,17 @@ fn a_full_disk_stops_mutations_and_nothing_else() {
     let mut books = Books::open(&server);
     let load = books.load(&server);
     let ((), tally) = load.run(|load| {
-        until("callers are at work", PATIENCE, || load.done() >= 8 && load.verdicts() >= 20);
+        load.until("callers are at work", PATIENCE, || load.done() >= 8 && load.verdicts() >= 20);
         let journal = fs::metadata(server.data().join("claviger.db-wal")).unwrap().len();
         limit_files(&server, Some(journal));
-        until("mutations are refused", PATIENCE, || load.unavailable() >= 4);
+        load.until("mutations are refused", PATIENCE, || load.unavailable() >= 4);
         let before = load.verdicts();
-        until("verification goes on", PATIENCE, || load.verdicts() >= before + 100);
+        load.until("verification goes on", PATIENCE, || load.verdicts() >= before + 100);
         // Whoever only reads is served.
         books.look_up(&server, |answer| drop(answer.expect(200)));
         limit_files(&server, None);
         let before = load.done();
-        until("mutations are done again", BACK_WITHIN, || load.done() >= before + 8);
+        load.until("mutations are done again", BACK_WITHIN, || load.done() >= before + 8);
     });
     books.check(&server, tally);
     // The same after a restart, whatever the disk had of it.
@@ -52,10 +52,10 @@ fn a_disk_that_stays_full_until_the_end_leaves_nothing_half_done() {
     let mut books = Books::open(&server);
     let load = books.load(&server);
     let (place, tally) = load.run(|load| {
-        until("callers are at work", PATIENCE, || load.done() >= 8 && load.verdicts() >= 20);
+        load.until("callers are at work", PATIENCE, || load.done() >= 8 && load.verdicts() >= 20);
         let journal = fs::metadata(server.data().join("claviger.db-wal")).unwrap().len();
         limit_files(&server, Some(journal));
-        until("mutations are refused", PATIENCE, || load.unavailable() >= 4);
+        load.until("mutations are refused", PATIENCE, || load.unavailable() >= 4);
         load.expect_the_end();
         server.kill()
     });

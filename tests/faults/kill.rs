@@ -1,16 +1,13 @@
 //! `kill -9` in the middle of things, again and again on the same deployment.
 
-use std::thread;
-use std::time::Duration;
-
 use claviger_domain::random::{Entropy as _, PredictableEntropy, SystemEntropy};
 
 use crate::Database;
 use crate::books::{Books, Calls};
 
 const KILLS: u32 = 20;
-/// The process is killed between so many milliseconds after the callers began, and so many more.
-const MILLISECONDS: (u64, u64) = (20, 200);
+/// The process is killed when so many calls were answered, or up to so many more.
+const ANSWERED: (u64, u64) = (5, 300);
 
 /// Moments that nobody chose; the seed is printed, and `FAULTS_SEED` sets it.
 struct Moments(PredictableEntropy);
@@ -26,11 +23,12 @@ impl Moments {
         Self(PredictableEntropy::new(seed))
     }
 
-    fn next(&self) -> Duration {
+    /// After how many answers.
+    fn next(&self) -> u64 {
         let mut bytes = [0; 8];
         self.0.fill(&mut bytes);
-        let (least, range) = MILLISECONDS;
-        Duration::from_millis(least) + Duration::from_micros(u64::from_le_bytes(bytes) % (range * 1000))
+        let (least, range) = ANSWERED;
+        least + u64::from_le_bytes(bytes) % range
     }
 }
 
@@ -42,8 +40,7 @@ fn kill_again_and_again(database: &Database) {
     for _ in 0..KILLS {
         let load = books.load(&server);
         let (place, tally) = load.run(|load| {
-            // Not to wait for anything: this is the moment.
-            thread::sleep(moments.next());
+            load.until_answered(moments.next());
             load.expect_the_end();
             server.kill()
         });

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,8 @@ pub(crate) struct Load {
     verdicts: AtomicU64,
     done: AtomicU64,
     unavailable: AtomicU64,
+    /// Held while one of the counts above is raised, and told of it.
+    progress: (Mutex<()>, Condvar),
 }
 
 impl Load {
@@ -100,6 +103,7 @@ impl Load {
             verdicts: AtomicU64::new(0),
             done: AtomicU64::new(0),
             unavailable: AtomicU64::new(0),
+            progress: Default::default(),
         }
     }
 
@@ -128,6 +132,30 @@ impl Load {
         self.is_ending.store(true, Ordering::SeqCst);
     }
 
+    /// Waits until the callers have come so far, and fails when it takes too long.
+    #[track_caller]
+    #[expect(clippy::disallowed_methods, reason = "a bound on how long the test waits")]
+    pub(crate) fn until(&self, what: &str, patience: Duration, is_so: impl Fn() -> bool) -> Duration {
+        let begin = Instant::now();
+        let (lock, progress) = &self.progress;
+        let (_held, waited) = progress.wait_timeout_while(lock.lock().unwrap(), patience, |()| !is_so()).unwrap();
+        assert!(!waited.timed_out(), "{what}: not within {patience:?}");
+        begin.elapsed()
+    }
+
+    /// Waits until so many calls were answered.
+    #[track_caller]
+    pub(crate) fn until_answered(&self, calls: u64) {
+        self.until("callers are answered", Duration::from_secs(30), || self.verdicts() + self.done() >= calls);
+    }
+
+    fn count(&self, counter: &AtomicU64) {
+        let (lock, progress) = &self.progress;
+        let _held = lock.lock().unwrap();
+        counter.fetch_add(1, Ordering::SeqCst);
+        progress.notify_all();
+    }
+
     /// Verdicts so far.
     pub(crate) fn verdicts(&self) -> u64 {
         self.verdicts.load(Ordering::SeqCst)
@@ -152,7 +180,7 @@ impl Load {
                 Ok(answer) => {
                     assert_eq!(answer.expect(200)["valid"], true, "{}", answer.text());
                     tally.verdicts += 1;
-                    self.verdicts.fetch_add(1, Ordering::SeqCst);
+                    self.count(&self.verdicts);
                 }
                 Err(error) => {
                     tally.lost_verdicts += self.must_be_the_end(&error, &mut tally.torn);
@@ -205,10 +233,10 @@ impl Load {
                 if answer.status == 503 {
                     must_ask_to_come_back(&answer);
                     tally.unavailable += 1;
-                    self.unavailable.fetch_add(1, Ordering::SeqCst);
+                    self.count(&self.unavailable);
                     return Managed::Refused;
                 }
-                self.done.fetch_add(1, Ordering::SeqCst);
+                self.count(&self.done);
                 Managed::Done(answer.expect(expected))
             }
             Err(error) => {

@@ -98,14 +98,14 @@ fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
 }
 
-/// Waits until something is so, and fails when it takes too long.
+/// Asks until something is so, and fails when it takes too long. Each question is one to another process.
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "a bound on how long the test waits")]
 fn until(what: &str, patience: Duration, mut is_so: impl FnMut() -> bool) -> Duration {
     let begin = Instant::now();
     while !is_so() {
         assert!(begin.elapsed() < patience, "{what}: not within {patience:?}");
-        thread::sleep(Duration::from_millis(10));
+        thread::yield_now();
     }
     begin.elapsed()
 }

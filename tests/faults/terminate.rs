@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
@@ -22,7 +21,7 @@ fn end_again_and_again(database: &Database) {
     for end in 0..ENDS {
         let load = books.load(&server);
         let (place, mut tally) = load.run(|load| {
-            thread::sleep(Duration::from_millis(30 + 40 * end));
+            load.until_answered(20 + 40 * end);
             load.expect_the_end();
             // Fails unless the exit code is 0.
             server.stop()
