@@ -125,8 +125,8 @@ fn name_aside(path: &Path, of: Option<[u8; 16]>, number: u32) -> PathBuf {
 async fn write_down(store: &Store, incarnation: i64, totals: Vec<RecoveredTotal>) -> Result<(), StoreError> {
     let ids: HashSet<KeyId> = totals.iter().map(|total| total.key).collect();
     let ids: Vec<KeyId> = ids.into_iter().collect();
-    let found = keys::list_by_ids(&mut store.read().await?, &ids).await?;
-    let known: HashMap<KeyId, Key> = found.into_iter().map(|key| (key.id, key)).collect();
+    let found = keys::list_by_id(&mut store.read().await?, &ids).await?;
+    let known: HashMap<KeyId, Key> = found.into_iter().map(|row| (row.key.id, row.key)).collect();
     // Before a key is forgotten its usage is written; that of test keys is not kept.
     let live = |total: &RecoveredTotal| known.get(&total.key).filter(|key| key.environment == Environment::Live);
     let rows: Vec<UsageRow> = totals.iter().filter_map(|total| live(total).map(|key| row_of(key, total))).collect();

@@ -211,14 +211,6 @@ pub async fn find(connection: &mut Connection, id: KeyId) -> Result<Option<KeyRo
     row.map(KeyRow::try_from).transpose()
 }
 
-/// Those of these keys that there are.
-pub async fn list_by_ids(connection: &mut Connection, ids: &[KeyId]) -> Result<Vec<Key>, StoreError> {
-    let ids = ids.iter().map(|id| id.to_bytes().to_vec().into()).collect();
-    let found: Vec<Row> = rows::select_in(connection, &["SELECT * FROM keys WHERE id"], ids).await?;
-    // A value that stands more than once finds its key once: they are in one list.
-    found.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
-}
-
 /// The same list for three breadths, so that each has a query plan of its own: an index leads straight to an
 /// organization's keys only when the query says for certain that it is about one.
 macro_rules! list_keys {

@@ -312,11 +312,6 @@ pub(crate) async fn keys_are_counted_and_summed_up(store: Store) {
     let mut reader = store.read().await.unwrap();
     let (organization, api) = (OrganizationId::from_u128(1), "tork".parse().unwrap());
     assert_eq!(keys::count_live(&mut reader, organization, &api, NOW).await.unwrap(), 3);
-    let ids = [2, 99, 1, 2].map(KeyId::from_u128);
-    let mut found = keys::list_by_ids(&mut reader, &ids).await.unwrap();
-    found.sort_by_key(|key| key.id);
-    assert_eq!(found, all[..2]);
-    assert_eq!(keys::list_by_ids(&mut reader, &[]).await.unwrap(), []);
     assert_eq!(keys::list_prefixes(&mut reader, &api).await.unwrap(), ["tork_rk_", "tork_sk_"]);
     let mut sets = keys::list_scope_sets(&mut reader, &api, NOW).await.unwrap();
     assert_eq!(keys::list_restrictions(&mut reader, &api, NOW).await.unwrap(), []);
