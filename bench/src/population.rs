@@ -6,6 +6,7 @@ use claviger_domain::format::KeyFormat;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{Creator, Environment, Key, Kind, Metadata};
 use claviger_domain::organization::{Organization, OrganizationStatus};
+use claviger_domain::period::TimeZone;
 use claviger_domain::random::{Entropy as _, PredictableEntropy};
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
@@ -74,6 +75,7 @@ pub(crate) fn snapshot(api: &Api, secrets: &Secrets, traits: Traits) -> impl Ite
             id: OrganizationId::from_u128(number as u128),
             name: "Bench".parse().expect("a name"),
             status: OrganizationStatus::Active,
+            time_zone: TimeZone::UTC,
             created_at: NOW,
         })
     });

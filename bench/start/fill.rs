@@ -5,6 +5,7 @@ use claviger_domain::format::KeyFormat;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::Kind;
 use claviger_domain::organization::{Organization, OrganizationStatus};
+use claviger_domain::period::TimeZone;
 use claviger_domain::random::PredictableEntropy;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
@@ -93,6 +94,7 @@ async fn prepare(database: &Database, api: &Api, keys: usize) -> bool {
                 id: organization_id(number),
                 name: format!("Customer {number}").parse().unwrap(),
                 status: OrganizationStatus::Active,
+                time_zone: TimeZone::UTC,
                 created_at: NOW,
             };
             organizations::put(&mut tx, &organization).await.unwrap();

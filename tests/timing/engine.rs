@@ -12,6 +12,7 @@ use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{Creator, Environment, Key, Kind, Metadata, Revocation};
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::path::CanonicalPath;
+use claviger_domain::period::TimeZone;
 use claviger_domain::random::PredictableEntropy;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
@@ -120,6 +121,7 @@ fn engine(secrets: &[[String; KEYS]]) -> Engine {
         id: OrganizationId::from_u128(1),
         name: "Customer".parse().unwrap(),
         status: OrganizationStatus::Active,
+        time_zone: TimeZone::UTC,
         created_at: NOW,
     };
     let api = Change::Api(Box::new(Api { definition: definition(), retired_formats: Vec::new() }));

@@ -5,6 +5,7 @@ use claviger_domain::change::Change;
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::Name;
 use claviger_domain::organization::{Organization, OrganizationStatus};
+use claviger_domain::period::TimeZone;
 use claviger_store::{Page, PageRequest, organizations};
 
 use crate::actor::Deed;
@@ -21,6 +22,7 @@ impl App {
             id: OrganizationId::new(work.now, &*self.entropy),
             name,
             status: OrganizationStatus::Active,
+            time_zone: TimeZone::UTC,
             created_at: work.now.to_whole_seconds(),
         };
         organizations::put(&mut work.tx, &organization).await?;

@@ -15,6 +15,7 @@ use crate::definition::Api;
 use crate::id::{AdminTokenId, KeyId, OrganizationId};
 use crate::key::{Key, WordError};
 use crate::organization::Organization;
+use crate::subscription::Subscription;
 use crate::time::Timestamp;
 
 /// The hash that the first event's covers.
@@ -183,6 +184,8 @@ actions! {
     OrganizationCreated = "organization.created",
     /// An organization was changed.
     OrganizationUpdated = "organization.updated",
+    /// An organization's plan or billing state on an api was set.
+    SubscriptionUpdated = "subscription.updated",
     /// An api's definition was applied.
     ApiApplied = "api.applied",
     /// A verifier was made.
@@ -409,6 +412,12 @@ impl Audited for Key {
 }
 
 impl Audited for Organization {
+    fn audit_view(&self) -> Map<String, Value> {
+        object(self, &[])
+    }
+}
+
+impl Audited for Subscription {
     fn audit_view(&self) -> Map<String, Value> {
         object(self, &[])
     }

@@ -7,6 +7,7 @@ use crate::id::{KeyId, VerifierId};
 use crate::key::{Key, Name, hex_digest};
 use crate::organization::Organization;
 use crate::secret::SecretDigest;
+use crate::subscription::Subscription;
 use crate::time::Timestamp;
 
 /// A place in the feed: one strictly increasing number for the whole deployment. Zero is before the first.
@@ -29,6 +30,8 @@ pub enum Change {
     Api(Box<Api>),
     /// An organization was made or altered.
     Organization(Organization),
+    /// An organization's plan or billing state on an api was set.
+    Subscription(Box<Subscription>),
     /// A key was made or altered in any way.
     Key(Box<Key>),
     /// A key that had been dead for long was forgotten.

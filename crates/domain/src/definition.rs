@@ -10,6 +10,7 @@ use crate::format::KeyFormat;
 use crate::key::{ApiName, Environment, Kind};
 use crate::limits;
 use crate::path::CanonicalPath;
+use crate::plan::{self, Plan, PlanName, SubscriptionRules};
 use crate::scope::Scope;
 
 /// An api as the feed carries it: its definition, and formats it no longer issues but still honours.
@@ -40,6 +41,10 @@ struct Written {
     scopes: Vec<ScopeDefinition>,
     #[serde(default)]
     endpoints: Vec<EndpointDefinition>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    plans: Vec<Plan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subscriptions: Option<SubscriptionRules>,
     #[serde(default)]
     errors: ErrorForm,
 }
@@ -65,6 +70,19 @@ pub struct EndpointDefinition {
     /// The only environment that may call it, when it is not for both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
+    /// The units that a call uses of rate limits and quotas, and that are billed. A call that costs none is not limited.
+    /// The customer API's own endpoints always cost none.
+    #[serde(default = "one_unit", skip_serializing_if = "is_one_unit")]
+    pub cost: u32,
+}
+
+const fn one_unit() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_one_unit(cost: &u32) -> bool {
+    *cost == 1
 }
 
 /// How the api says no.
@@ -183,6 +201,21 @@ impl Definition {
         &self.0.endpoints
     }
 
+    /// What may be bought. An api without plans limits nothing and asks for no subscription.
+    pub fn plans(&self) -> &[Plan] {
+        &self.0.plans
+    }
+
+    /// The plan of this name.
+    pub fn find_plan(&self, name: &PlanName) -> Option<&Plan> {
+        self.0.plans.iter().find(|plan| plan.name == *name)
+    }
+
+    /// What holds for organizations with regard to plans.
+    pub fn subscription_rules(&self) -> SubscriptionRules {
+        self.0.subscriptions.clone().unwrap_or_default()
+    }
+
     /// Every scope a key of the api may hold: those of the file, then the built-in ones it does not repeat.
     pub fn scopes(&self) -> Vec<ScopeDefinition> {
         let mut scopes = self.0.scopes.clone();
@@ -199,8 +232,9 @@ impl Definition {
     pub fn endpoints(&self) -> Vec<EndpointDefinition> {
         let mut endpoints = self.0.endpoints.clone();
         for built_in in self.built_in_endpoints() {
-            if !endpoints.iter().any(|listed| same_endpoint(&listed.endpoint, &built_in.endpoint)) {
-                endpoints.push(built_in);
+            match endpoints.iter_mut().find(|listed| same_endpoint(&listed.endpoint, &built_in.endpoint)) {
+                Some(listed) => listed.cost = built_in.cost,
+                None => endpoints.push(built_in),
             }
         }
         endpoints
@@ -251,6 +285,8 @@ impl Definition {
             endpoint: format!("{method} {}{path}", self.base_path()).parse().expect("the base path was checked"),
             scope: scope.parse().expect("built-in scopes are scopes"),
             environment: None,
+            // Whoever has used everything up must still be able to look after their keys.
+            cost: 0,
         })
     }
 }
@@ -281,6 +317,10 @@ impl TryFrom<Written> for Definition {
             // Endpoints are looked at under a base path that is known to be sound.
             let definition = Self(written);
             check_scopes_and_endpoints(&definition, &mut mistakes);
+            let scopes = definition.scopes();
+            let knows_scope = |scope: &Scope| scopes.iter().any(|known| known.name == *scope);
+            let Written { plans, subscriptions, .. } = &definition.0;
+            mistakes.extend(plan::mistakes(plans, subscriptions.as_ref(), knows_scope));
             check_errors(&definition.0.errors, &mut mistakes);
             if mistakes.is_empty() {
                 return Ok(definition);
@@ -365,6 +405,9 @@ fn check_scopes_and_endpoints(definition: &Definition, mistakes: &mut Vec<String
                 listed.endpoint,
                 definition.base_path()
             ));
+        }
+        if listed.cost > limits::COST_MAX {
+            mistakes.push(format!("endpoint \"{}\" costs more than {}", listed.endpoint, limits::COST_MAX));
         }
         if !seen.contains(&listed.scope) {
             mistakes.push(format!(

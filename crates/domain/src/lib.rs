@@ -8,6 +8,7 @@
 //!
 //! Reading order: [`key`] (the record everything is about), [`secret`] and [`mod@format`] (what a holder
 //! presents), [`scope`] and [`restriction`] (what it may do), [`definition`] (the api it belongs to),
+//! [`plan`], [`subscription`] and [`period`] (what an organization bought, and for when),
 //! [`denial`] and [`wire`] (how "no" is said), [`change`] (how the data plane learns).
 
 pub mod address;
@@ -25,10 +26,13 @@ pub mod mask;
 pub mod organization;
 pub mod path;
 pub mod peer;
+pub mod period;
+pub mod plan;
 pub mod random;
 pub mod referrer;
 pub mod restriction;
 pub mod scope;
 pub mod secret;
+pub mod subscription;
 pub mod time;
 pub mod wire;

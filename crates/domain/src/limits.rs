@@ -46,3 +46,19 @@ pub const DEFINITION_BYTES_MAX: usize = 256 * 1024;
 pub const RANDOM_BITS_MIN: f64 = 128.0;
 /// Longest random part of a key, in characters.
 pub const RANDOM_CHARS_MAX: usize = 256;
+/// Most plans of one api.
+pub const PLANS_PER_API_MAX: usize = 64;
+/// Most rate limits of one plan.
+pub const RATE_LIMITS_PER_PLAN_MAX: usize = 6;
+/// Most units of a rate limit, and of its burst.
+pub const RATE_LIMIT_UNITS_MAX: u64 = 1_000_000_000;
+/// Longest window of a rate limit: one day. What is longer is a quota.
+pub const RATE_LIMIT_SECONDS_MAX: u32 = 24 * 3600;
+/// Longest time in which the burst of a rate limit comes back: a week.
+pub const RATE_LIMIT_REFILL_SECONDS_MAX: u32 = 7 * 24 * 3600;
+/// Largest quota, in units a billing period: the engine keeps what was used in 48 bits, with room to spare.
+pub const QUOTA_MAX: u64 = 1 << 47;
+/// Most units that one call can cost.
+pub const COST_MAX: u32 = 100_000;
+/// Longest grace period when a payment is due.
+pub const GRACE_DAYS_MAX: u16 = 90;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::OrganizationId;
 use crate::key::{Name, WordError};
+use crate::period::TimeZone;
 use crate::time::Timestamp;
 
 /// Whether an organization may use its keys.
@@ -47,6 +48,9 @@ pub struct Organization {
     pub name: Name,
     /// Whether its keys work.
     pub status: OrganizationStatus,
+    /// Where its days and billing periods begin.
+    #[serde(default)]
+    pub time_zone: TimeZone,
     /// When it was made.
     pub created_at: Timestamp,
 }

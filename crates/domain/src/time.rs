@@ -58,6 +58,11 @@ impl Timestamp {
         start.plus_seconds(32 * 24 * 3600).map_or(start, Self::month_start)
     }
 
+    /// The same instant as people there see it.
+    pub(crate) fn to_zoned(self, zone: &jiff::tz::TimeZone) -> jiff::Zoned {
+        self.jiff().to_zoned(zone.clone())
+    }
+
     fn jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX)
     }

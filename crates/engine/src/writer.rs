@@ -102,6 +102,7 @@ impl Seen {
             Change::Verifier(verifier) => {
                 self.verifiers.insert(verifier.id);
             }
+            Change::Subscription(_) => {}
             Change::Api(api) => {
                 self.apis.insert(api.definition.name().clone());
             }
@@ -163,6 +164,7 @@ impl Writer {
         match change {
             Change::Api(api) => self.apply_api(shared, api),
             Change::Organization(organization) => self.apply_organization(shared, organization),
+            Change::Subscription(_) => Ok(()),
             Change::Key(key) => self.apply_key(shared, key),
             Change::KeyRemoved { id } => self.remove_key(shared, *id),
             Change::Verifier(verifier) => {

@@ -9,6 +9,7 @@ use claviger_domain::format::KeyFormat;
 use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId, VerifierId};
 use claviger_domain::key::{ApiName, Creator, Environment, Kind, Metadata, Name, State};
 use claviger_domain::organization::{Organization, OrganizationStatus};
+use claviger_domain::period::TimeZone;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::IssuedSecret;
@@ -321,6 +322,9 @@ pub(crate) struct OrganizationView {
     /// Whether its keys work.
     #[schema(value_type = words::OrganizationStatus)]
     status: OrganizationStatus,
+    /// Where its days and billing periods begin, by its name in the IANA database.
+    #[schema(value_type = String, example = "Europe/Berlin")]
+    time_zone: TimeZone,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -328,8 +332,8 @@ pub(crate) struct OrganizationView {
 
 impl From<Organization> for OrganizationView {
     fn from(organization: Organization) -> Self {
-        let Organization { id, name, status, created_at } = organization;
-        Self { id, name, status, created_at }
+        let Organization { id, name, status, time_zone, created_at } = organization;
+        Self { id, name, status, time_zone, created_at }
     }
 }
 

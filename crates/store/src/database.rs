@@ -9,11 +9,12 @@ use claviger_domain::definition::Api;
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::ApiName;
 use claviger_domain::organization::Organization;
+use claviger_domain::subscription::Subscription;
 use claviger_domain::time::Timestamp;
 
 use crate::dialect::{Connection, Database, Pools, on_either};
 use crate::known::{Known, LastKnown};
-use crate::{apis, audit, feed, keys, organizations, rows};
+use crate::{apis, audit, feed, keys, organizations, rows, subscriptions};
 
 /// The database did not do what was asked of it.
 #[derive(Debug, thiserror::Error)]
@@ -270,6 +271,21 @@ impl Tx {
         }
         let found = organizations::find(&mut self.connection, id).await?;
         self.known.organizations.extend(found.clone().map(|organization| (id, organization)));
+        Ok(found)
+    }
+
+    /// The subscription of an organization on an api.
+    pub async fn find_subscription(
+        &mut self,
+        organization: OrganizationId,
+        api: &ApiName,
+    ) -> Result<Option<Subscription>, StoreError> {
+        let place = (organization, api.clone());
+        if let Some(known) = self.known.subscriptions.get(&place) {
+            return Ok(known.clone());
+        }
+        let found = subscriptions::find(&mut self.connection, organization, api).await?;
+        self.known.subscriptions.insert(place, found.clone());
         Ok(found)
     }
 

@@ -6,7 +6,7 @@ use futures_util::stream::{self, Stream, StreamExt as _};
 
 use crate::dialect::on_either;
 use crate::row::{from_json, to_json};
-use crate::{Connection, StoreError, apis, organizations, rows, snapshot, verifiers};
+use crate::{Connection, StoreError, apis, organizations, rows, snapshot, subscriptions, verifiers};
 
 /// What one transaction changed.
 #[derive(Clone, PartialEq, Debug)]
@@ -95,7 +95,7 @@ pub async fn delete_transactions_before(tx: &mut crate::Tx, before: Timestamp, l
     Ok(deleted)
 }
 
-/// Everything that matters to verdicts: apis, organizations, verifiers, then the keys, children perhaps before their
+/// Everything that matters to verdicts: apis, organizations, subscriptions, verifiers, then the keys, children perhaps before their
 /// parents. A [`Decoder`](snapshot::Decoder) makes changes of it. The connection's view must not move: use that of
 /// [`crate::Store::read`].
 pub async fn stream_snapshot(
@@ -104,6 +104,8 @@ pub async fn stream_snapshot(
     let mut head: Vec<Change> = Vec::new();
     head.extend(apis::list(connection).await?.into_iter().map(|api| Change::Api(Box::new(api))));
     head.extend(organizations::list_all(connection).await?.into_iter().map(Change::Organization));
+    let subscriptions = subscriptions::list_all(connection).await?;
+    head.extend(subscriptions.into_iter().map(|subscription| Change::Subscription(Box::new(subscription))));
     head.extend(verifiers::list(connection).await?.into_iter().map(Change::Verifier));
     let head = snapshot::Chunk::of(head);
     Ok(stream::once(std::future::ready(Ok(head))).chain(snapshot::stream_keys(connection)))

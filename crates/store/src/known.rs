@@ -9,21 +9,23 @@ use claviger_domain::definition::Api;
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::ApiName;
 use claviger_domain::organization::Organization;
+use claviger_domain::subscription::Subscription;
 
-/// Organizations that are remembered; beyond it all are forgotten.
+/// Organizations, and subscriptions, that are remembered; beyond it all are forgotten.
 const ORGANIZATIONS_MAX: usize = 10_000;
 
-/// Apis, organizations and the end of the audit log as they are inside a transaction.
+/// Apis, organizations, subscriptions and the end of the audit log as they are inside a transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) apis: HashMap<ApiName, Arc<Api>>,
     pub(crate) organizations: HashMap<OrganizationId, Organization>,
+    pub(crate) subscriptions: HashMap<(OrganizationId, ApiName), Option<Subscription>>,
     pub(crate) audit: Option<Head>,
 }
 
 /// What the last transaction knew, with the revision that it made.
 ///
-/// Whatever alters an api or an organization, or is told in the audit log, raises the revision, in whichever process it happens. So a transaction
+/// Whatever alters an api, an organization or a subscription, or is told in the audit log, raises the revision, in whichever process it happens. So a transaction
 /// that begins at this very revision sees what the last one saw.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LastKnown(Arc<Mutex<Option<(Revision, Known)>>>);
@@ -39,6 +41,9 @@ impl LastKnown {
     pub(crate) fn put(&self, revision: Revision, mut known: Known) {
         if known.organizations.len() > ORGANIZATIONS_MAX {
             known.organizations.clear();
+        }
+        if known.subscriptions.len() > ORGANIZATIONS_MAX {
+            known.subscriptions.clear();
         }
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((revision, known));
     }

@@ -24,6 +24,7 @@ pub mod retired_digests;
 mod row;
 mod rows;
 pub mod snapshot;
+pub mod subscriptions;
 pub mod usage;
 pub mod verifiers;
 

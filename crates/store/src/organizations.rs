@@ -15,6 +15,7 @@ struct Row {
     id: Vec<u8>,
     name: String,
     status: String,
+    time_zone: String,
     created_at: i64,
 }
 
@@ -26,6 +27,7 @@ impl TryFrom<Row> for Organization {
             id: OrganizationId::from_u128(id_number(TABLE, &row.id)?),
             name: word(TABLE, &row.name)?,
             status: word(TABLE, &row.status)?,
+            time_zone: word(TABLE, &row.time_zone)?,
             created_at: Timestamp::from_micros(row.created_at),
         })
     }
@@ -38,12 +40,14 @@ pub async fn put(tx: &mut Tx, organization: &Organization) -> Result<(), StoreEr
     on_either!(
         tx.writing().await?,
         sqlx::query(
-            "INSERT INTO organizations (id, name, status, created_at, revision) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status, revision = excluded.revision",
+            "INSERT INTO organizations (id, name, status, time_zone, created_at, revision) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name, status = excluded.status,
+             time_zone = excluded.time_zone, revision = excluded.revision",
         )
         .bind(organization.id.to_bytes().to_vec())
         .bind(organization.name.as_str())
         .bind(OrganizationStatus::as_str(organization.status))
+        .bind(organization.time_zone.name())
         .bind(organization.created_at.as_micros())
         .bind(revision),
         execute
@@ -55,7 +59,7 @@ pub async fn put(tx: &mut Tx, organization: &Organization) -> Result<(), StoreEr
 pub async fn find(connection: &mut Connection, id: OrganizationId) -> Result<Option<Organization>, StoreError> {
     let row: Option<Row> = on_either!(
         connection,
-        sqlx::query_as("SELECT id, name, status, created_at FROM organizations WHERE id = $1")
+        sqlx::query_as("SELECT id, name, status, time_zone, created_at FROM organizations WHERE id = $1")
             .bind(id.to_bytes().to_vec()),
         fetch_optional
     )?;
@@ -70,7 +74,7 @@ pub async fn list(
     let rows: Vec<Row> = on_either!(
         connection,
         sqlx::query_as(
-            "SELECT id, name, status, created_at FROM organizations
+            "SELECT id, name, status, time_zone, created_at FROM organizations
          WHERE ($1 IS NULL OR id < $1) ORDER BY id DESC LIMIT $2",
         )
         .bind(page.after.map(|id| id.to_bytes().to_vec()))
@@ -85,7 +89,7 @@ pub async fn list(
 pub async fn list_all(connection: &mut Connection) -> Result<Vec<Organization>, StoreError> {
     let rows: Vec<Row> = on_either!(
         connection,
-        sqlx::query_as("SELECT id, name, status, created_at FROM organizations ORDER BY id"),
+        sqlx::query_as("SELECT id, name, status, time_zone, created_at FROM organizations ORDER BY id"),
         fetch_all
     )?;
     rows.into_iter().map(Organization::try_from).collect()

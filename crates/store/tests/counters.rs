@@ -22,6 +22,7 @@ use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{Creator, Environment, Key, Kind, Metadata};
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::path::CanonicalPath;
+use claviger_domain::period::TimeZone;
 use claviger_domain::random::PredictableEntropy;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
@@ -202,6 +203,7 @@ fn count_until_killed(path: &Path) -> ! {
         id: OrganizationId::from_u128(1),
         name: "Counted".parse().unwrap(),
         status: OrganizationStatus::Active,
+        time_zone: TimeZone::UTC,
         created_at: START,
     };
     let known = [Change::Api(Box::new(api.clone())), Change::Organization(organization)];

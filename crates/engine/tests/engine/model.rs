@@ -38,6 +38,7 @@ struct Model {
 impl Model {
     fn apply(&mut self, change: &Change) {
         match change {
+            Change::Subscription(_) => {}
             Change::Api(api) => drop(self.apis.insert(api.definition.name().to_string(), (**api).clone())),
             Change::Organization(changed) => drop(self.organizations.insert(changed.id, changed.status)),
             Change::Key(key) => drop(self.keys.insert(key.id, (**key).clone())),

@@ -12,6 +12,7 @@ use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{Creator, Environment, Key, Kind, Metadata, OldSecret, Revocation};
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::path::CanonicalPath;
+use claviger_domain::period::TimeZone;
 use claviger_domain::random::PredictableEntropy;
 use claviger_domain::referrer::Referrer;
 use claviger_domain::restriction::Restrictions;
@@ -79,6 +80,7 @@ pub(crate) fn organization(number: u128, status: OrganizationStatus) -> Organiza
         id: OrganizationId::from_u128(number),
         name: format!("Organization {number}").parse().unwrap(),
         status,
+        time_zone: TimeZone::UTC,
         created_at: START,
     }
 }

@@ -5,6 +5,7 @@ use claviger_domain::definition::{Api, Definition};
 use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId, VerifierId};
 use claviger_domain::key::{Creator, Environment, Key, Kind, OldSecret, Revocation, State};
 use claviger_domain::organization::{Organization, OrganizationStatus};
+use claviger_domain::period::TimeZone;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 use claviger_store::admin_tokens::AdminToken;
@@ -30,6 +31,7 @@ pub(crate) fn organization(number: u128) -> Organization {
         id: OrganizationId::from_u128(number),
         name: format!("organization {number}").parse().unwrap(),
         status: OrganizationStatus::Active,
+        time_zone: TimeZone::UTC,
         created_at: NOW,
     }
 }
