@@ -34,7 +34,12 @@ impl Server {
     pub(crate) fn organization(&self) -> Organization<'_> {
         let created =
             self.admin(Request::post("/admin/v1/organizations").json(&json!({"name": "Customer"}))).expect(201);
-        Organization { server: self, id: created["id"].as_str().unwrap().to_owned() }
+        let organization = Organization { server: self, id: created["id"].as_str().unwrap().to_owned() };
+        // Of the apis that have plans, the plans that limit nothing: most tests are about something else.
+        for (api, plan) in [("tork", "enterprise"), ("toksta", "saas")] {
+            organization.try_subscribe(api, json!({"plan": plan}));
+        }
+        organization
     }
 }
 
@@ -59,6 +64,17 @@ impl Organization<'_> {
     pub(crate) fn usage(&self, api: &str) -> Value {
         let target = format!("/admin/v1/usage?organization={}&api={api}", self.id);
         self.server.admin(Request::get(&target)).expect(200)["organization"].clone()
+    }
+
+    /// Says what the billing system would say.
+    pub(crate) fn subscribe(&self, api: &str, said: Value) -> Value {
+        self.try_subscribe(api, said).expect(200)
+    }
+
+    /// Like [`subscribe`](Self::subscribe), where the answer may be no.
+    pub(crate) fn try_subscribe(&self, api: &str, said: Value) -> Response {
+        let path = format!("/admin/v1/organizations/{}/subscriptions/{api}", self.id);
+        self.server.admin(Request::put(&path).json(&said))
     }
 
     pub(crate) fn set_status(&self, status: &str) {

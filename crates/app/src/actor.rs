@@ -2,15 +2,16 @@
 
 use claviger_domain::audit::{Action, AuditEvent, Audited, Author, Source, difference};
 use claviger_domain::change::Revision;
-use claviger_domain::definition::{API_KEYS_READ, API_KEYS_WRITE, USAGE_READ};
+use claviger_domain::definition::{API_KEYS_READ, API_KEYS_WRITE, Api, USAGE_READ};
 use claviger_domain::denial::Denial;
 use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId};
 use claviger_domain::key::{Environment, Key, Kind, State};
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::scope::Scope;
+use claviger_domain::subscription::{Gate, Subscription, terms};
 use claviger_domain::time::Timestamp;
 use claviger_store::idempotency::Attempt;
-use claviger_store::{Connection, Tx, admin_tokens, keys, organizations};
+use claviger_store::{Connection, Tx, admin_tokens, apis, keys, organizations, subscriptions};
 use serde_json::{Map, Value};
 
 use crate::AppError;
@@ -181,15 +182,20 @@ impl Actor {
         now: Timestamp,
     ) -> Result<Acting, AppError> {
         let Some(found) = self.find(connection, now).await? else { return Ok(Acting::Operator) };
-        let organization = organizations::find(connection, found.key.organization).await?;
-        found.act(organization.as_ref(), need)
+        let (organization, api) = (found.key.organization, found.key.api.clone());
+        let subscription = subscriptions::find(connection, organization, &api).await?;
+        let organization = organizations::find(connection, organization).await?;
+        let api = apis::find(connection, &api).await?;
+        found.act(Account::of(organization.as_ref(), api.as_ref(), subscription.as_ref()), need, now)
     }
 
     /// The same inside a transaction that writes.
     pub(crate) async fn look_up_to_write(&self, tx: &mut Tx, now: Timestamp) -> Result<Acting, AppError> {
         let Some(found) = self.find(tx.without_new_keys(), now).await? else { return Ok(Acting::Operator) };
         let organization = tx.find_organization(found.key.organization).await?;
-        found.act(organization.as_ref(), Need::WriteKeys)
+        let subscription = tx.find_subscription(found.key.organization, &found.key.api).await?;
+        let api = tx.find_api(&found.key.api).await?;
+        found.act(Account::of(organization.as_ref(), api.as_deref(), subscription.as_ref()), Need::WriteKeys, now)
     }
 
     /// The key that acts, alive. The operator is none.
@@ -208,6 +214,19 @@ impl Actor {
     }
 }
 
+/// Whether keys of an organization work on an api.
+struct Account(Gate);
+
+impl Account {
+    fn of(organization: Option<&Organization>, api: Option<&Api>, subscription: Option<&Subscription>) -> Self {
+        let is_active = organization.is_some_and(|organization| organization.status == OrganizationStatus::Active);
+        match api {
+            Some(api) if is_active => Self(terms(&api.definition, subscription).0),
+            _ => Self(Gate::Closed),
+        }
+    }
+}
+
 /// A key that would act.
 struct FoundKey {
     key: Box<Key>,
@@ -217,9 +236,9 @@ struct FoundKey {
 
 impl FoundKey {
     /// Lets it act for its organization.
-    fn act(self, organization: Option<&Organization>, need: Need) -> Result<Acting, AppError> {
+    fn act(self, account: Account, need: Need, now: Timestamp) -> Result<Acting, AppError> {
         let Self { key, parent, by_old_secret } = self;
-        if organization.is_none_or(|organization| organization.status != OrganizationStatus::Active) {
+        if !account.0.is_open(now) {
             return Err(AppError::Denied(Denial::SubscriptionInactive));
         }
         let scope: Scope = need.scope().parse().expect("built-in scopes are scopes");

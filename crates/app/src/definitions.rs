@@ -10,7 +10,7 @@ use claviger_domain::key::ApiName;
 use claviger_domain::limits;
 use claviger_domain::scope::Scopes;
 use claviger_domain::time::Timestamp;
-use claviger_store::{Tx, apis, keys};
+use claviger_store::{Tx, apis, keys, subscriptions};
 use serde_json::Value;
 
 use crate::actor::Deed;
@@ -53,6 +53,7 @@ impl App {
         let mut retired_formats = Vec::new();
         if let Some(before) = before {
             self.check_nothing_stranded(&mut work.tx, before, &definition, &mut mistakes).await?;
+            check_plans_stay(&mut work.tx, before, &definition, &mut mistakes).await?;
             retired_formats = retire_formats(&mut work.tx, before, &definition, work.now, &mut mistakes).await?;
         }
         if !mistakes.is_empty() {
@@ -120,6 +121,21 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// A plan that organizations have cannot go: their keys would be refused.
+async fn check_plans_stay(
+    tx: &mut Tx,
+    before: &Api,
+    after: &Definition,
+    mistakes: &mut Vec<String>,
+) -> Result<(), AppError> {
+    for (plan, count) in subscriptions::count_by_plan(tx.connection().await?, before.definition.name()).await? {
+        if after.find_plan(&plan).is_none() {
+            mistakes.push(format!("plan {:?} is the plan of {count} organizations; move them first", plan.as_str()));
+        }
+    }
+    Ok(())
 }
 
 /// The formats that the new definition no longer issues but under which keys were issued.

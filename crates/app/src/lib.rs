@@ -21,6 +21,7 @@ pub mod keys;
 mod maintenance;
 mod mutation;
 pub mod organizations;
+pub mod subscriptions;
 pub mod usage;
 mod writer;
 
@@ -45,6 +46,8 @@ pub use keys::{
     BulkRevoked, CreateKey, ImportKey, ImportKeys, ImportPlace, ImportedKeys, Issued, KeyPlace, Lifetime, UpdateKey,
 };
 pub use mutation::{Commit, Mutated, Mutation};
+pub use organizations::UpdateOrganization;
+pub use subscriptions::{SetSubscription, SubscriptionReport};
 pub use usage::{UsageCounts, UsageQuery, UsageReport};
 
 use follower::Follower;

@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use claviger_domain::audit::Action;
 use claviger_domain::change::Change;
+use claviger_domain::id::KeyId;
 use claviger_domain::key::Key;
 use claviger_domain::limits;
+use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 use claviger_engine::Engine;
-use claviger_store::{feed, idempotency, keys};
+use claviger_store::{feed, idempotency, keys, retired_digests};
 
 use crate::actor::Deed;
+use crate::keys::digests;
+use crate::mutation::Work;
 use crate::{Actor, App, AppError};
 
 const FLUSH_USAGE_EVERY: Duration = Duration::from_secs(10);
 const FORGET_EVERY_FLUSHES: u32 = 30;
-/// So long a dead ephemeral key is shown, and an answer is kept for whoever repeats a request. Usage stays.
+/// So long an answer is kept for whoever repeats a request.
 const ONE_DAY_SECONDS: i64 = 24 * 3600;
 /// So long after its expiry the engine knows all of a key: no clock is set back by more.
 const EXPIRED_KEYS_KEPT_SECONDS: i64 = 3600;
@@ -52,50 +56,96 @@ pub(crate) fn start(app: &Arc<App>) {
 
 /// Has the engine forget what it need not know of keys that expired.
 pub(crate) fn shed_expired(engine: &Engine, now: Timestamp) {
-    let by = now.plus_seconds(-EXPIRED_KEYS_KEPT_SECONDS).unwrap_or(Timestamp::from_micros(0));
-    if let Err(error) = engine.shed_expired(by) {
+    if let Err(error) = engine.shed_expired(seconds_ago(now, EXPIRED_KEYS_KEPT_SECONDS)) {
         tracing::error!(%error, "the engine could not forget what it knows of expired keys");
     }
 }
 
 impl App {
-    /// Forgets ephemeral keys that died a day ago, keys that were made with a test key a day ago and have expired by
-    /// that (seed 003: test data is not kept), answers that nobody may ask for again and old transactions of the feed, in small batches.
+    /// Forgets what nobody can need any more, in small batches: ephemeral keys that died an hour ago, keys that were made
+    /// with a test key a day ago and have expired by that (seed 003: test data is not kept), other keys that ended
+    /// [long ago](limits::DEAD_KEYS_KEPT_DAYS), answers that nobody may ask for again and old transactions of the feed.
     pub async fn forget(&self) -> Result<(), AppError> {
-        let (now, actor) = (self.now(), Actor::system());
-        let past = |seconds: i64| now.plus_seconds(-seconds).unwrap_or(Timestamp::from_micros(0));
         // Counts of a key must be written before the key is gone.
         self.flush_usage().await?;
-        loop {
-            let mut work = self.begin(&actor).await?;
-            let day_ago = past(ONE_DAY_SECONDS);
-            let mut dead = keys::list_dead_ephemeral(work.tx.connection().await?, day_ago, FORGOTTEN_AT_ONCE).await?;
-            let reader = work.tx.connection().await?;
-            let test_life = limits::MADE_WITH_TEST_KEY_TTL_SECONDS_MAX;
-            let old_test = keys::list_old_test(reader, past(test_life), test_life, FORGOTTEN_AT_ONCE).await?;
-            let is_ephemeral = |key: &Key| dead.iter().any(|known| known.id == key.id);
-            let old_test: Vec<Key> = old_test.into_iter().filter(|key| !is_ephemeral(key)).collect();
-            dead.extend(old_test);
-            let feed =
-                feed::delete_transactions_before(&mut work.tx, past(FEED_KEPT_SECONDS), FEED_FORGOTTEN_AT_ONCE).await?;
-            let answers = idempotency::delete_before(&mut work.tx, day_ago, FORGOTTEN_AT_ONCE).await?;
-            for key in &dead {
-                keys::delete(&mut work.tx, key.id).await?;
-                let deed = Deed::new(Action::KeyRemoved, key.id, Some(key), None).of(key.organization);
-                work.tell(Change::KeyRemoved { id: key.id }, deed);
-            }
-            let is_all = dead.len() < FORGOTTEN_AT_ONCE as usize
-                && answers < u64::from(FORGOTTEN_AT_ONCE)
-                && feed < u64::from(FEED_FORGOTTEN_AT_ONCE);
-            if !dead.is_empty() || feed > 0 || answers > 0 {
-                work.done(()).commit().await?;
-            }
-            for key in &dead {
-                self.ledger.forget_key(key, now);
-            }
-            if is_all {
-                return Ok(());
-            }
+        while self.forget_old_texts().await? {}
+        while self.forget_short_lived_keys().await? {}
+        let mut past = None;
+        while let Some(last) = self.forget_dead_keys(past).await? {
+            past = Some(last);
         }
+        Ok(())
     }
+
+    /// A batch of answers and transactions. Whether there may be more.
+    async fn forget_old_texts(&self) -> Result<bool, AppError> {
+        let mut work = self.begin(&Actor::system()).await?;
+        let (day_ago, feed_kept) = (seconds_ago(work.now, ONE_DAY_SECONDS), seconds_ago(work.now, FEED_KEPT_SECONDS));
+        let feed = feed::delete_transactions_before(&mut work.tx, feed_kept, FEED_FORGOTTEN_AT_ONCE).await?;
+        let answers = idempotency::delete_before(&mut work.tx, day_ago, FORGOTTEN_AT_ONCE).await?;
+        if feed > 0 || answers > 0 {
+            work.done(()).commit().await?;
+        }
+        Ok(answers >= u64::from(FORGOTTEN_AT_ONCE) || feed >= u64::from(FEED_FORGOTTEN_AT_ONCE))
+    }
+
+    /// A batch of ephemeral keys and of test keys. Whether there may be more.
+    async fn forget_short_lived_keys(&self) -> Result<bool, AppError> {
+        let mut work = self.begin(&Actor::system()).await?;
+        let (hour_ago, test_life) = (
+            seconds_ago(work.now, limits::DEAD_EPHEMERAL_KEYS_KEPT_SECONDS),
+            limits::MADE_WITH_TEST_KEY_TTL_SECONDS_MAX,
+        );
+        let test_before = seconds_ago(work.now, test_life);
+        let reader = work.tx.connection().await?;
+        let mut dead = keys::list_dead_ephemeral(reader, hour_ago, FORGOTTEN_AT_ONCE).await?;
+        let old_test = keys::list_old_test(reader, test_before, test_life, FORGOTTEN_AT_ONCE).await?;
+        let is_ephemeral = |key: &Key| dead.iter().any(|known| known.id == key.id);
+        let old_test: Vec<Key> = old_test.into_iter().filter(|key| !is_ephemeral(key)).collect();
+        dead.extend(old_test);
+        self.forget_keys(work, &dead).await?;
+        Ok(dead.len() >= FORGOTTEN_AT_ONCE as usize)
+    }
+
+    /// A batch of other keys that ended long ago, past one of them. The last that was looked at, if there may be more.
+    async fn forget_dead_keys(&self, past: Option<KeyId>) -> Result<Option<KeyId>, AppError> {
+        let mut work = self.begin(&Actor::system()).await?;
+        let before = seconds_ago(work.now, limits::DEAD_KEYS_KEPT_DAYS * ONE_DAY_SECONDS);
+        let reader = work.tx.connection().await?;
+        let mut dead = keys::list_dead(reader, before, past, FORGOTTEN_AT_ONCE).await?;
+        let last = dead.last().map(|key| key.id).filter(|_| dead.len() >= FORGOTTEN_AT_ONCE as usize);
+        let ids: Vec<KeyId> = dead.iter().map(|key| key.id).collect();
+        // By a maker one finds the keys that a leaked secret may have made, so it stays as long as they do.
+        let makers = keys::list_makers_among(reader, &ids).await?;
+        dead.retain(|key| !makers.contains(&key.id));
+        for key in &dead {
+            // No import takes its secret for a new one.
+            let digests: Vec<SecretDigest> = digests(key).collect();
+            retired_digests::create_all(&mut work.tx, key, &digests, work.now).await?;
+        }
+        self.forget_keys(work, &dead).await?;
+        Ok(last)
+    }
+
+    async fn forget_keys(&self, mut work: Work, dead: &[Key]) -> Result<(), AppError> {
+        let now = work.now;
+        for key in dead {
+            keys::delete(&mut work.tx, key.id).await?;
+            let deed = Deed::new(Action::KeyRemoved, key.id, Some(key), None).of(key.organization);
+            work.tell(Change::KeyRemoved { id: key.id }, deed);
+        }
+        if dead.is_empty() {
+            return Ok(());
+        }
+        work.done(()).commit().await?;
+        for key in dead {
+            self.ledger.forget_key(key, now);
+            self.room.has_changed(key.organization, &key.api);
+        }
+        Ok(())
+    }
+}
+
+fn seconds_ago(now: Timestamp, seconds: i64) -> Timestamp {
+    now.plus_seconds(-seconds).unwrap_or(Timestamp::from_micros(0))
 }

@@ -13,16 +13,32 @@ use crate::{Actor, App, AppError, Mutation};
 
 const NOT_FOUND: AppError = AppError::NotFound { what: "organization" };
 
+/// What to change of an organization. `None` leaves a thing as it is.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateOrganization {
+    /// The name.
+    pub name: Option<Name>,
+    /// Where its days and billing periods begin.
+    pub time_zone: Option<TimeZone>,
+    /// Whether its keys work.
+    pub status: Option<OrganizationStatus>,
+}
+
 impl App {
     /// Makes an organization. Only the operator may.
-    pub async fn create_organization(&self, actor: &Actor, name: Name) -> Result<Mutation<Organization>, AppError> {
+    pub async fn create_organization(
+        &self,
+        actor: &Actor,
+        name: Name,
+        time_zone: TimeZone,
+    ) -> Result<Mutation<Organization>, AppError> {
         actor.must_be_operator()?;
         let mut work = self.begin(actor).await?;
         let organization = Organization {
             id: OrganizationId::new(work.now, &*self.entropy),
             name,
             status: OrganizationStatus::Active,
-            time_zone: TimeZone::UTC,
+            time_zone,
             created_at: work.now.to_whole_seconds(),
         };
         organizations::put(&mut work.tx, &organization).await?;
@@ -43,21 +59,21 @@ impl App {
         Ok(organizations::list(&mut reader, page).await?)
     }
 
-    /// Renames an organization, or suspends it or makes it active again, which acts on all its keys at once
-    /// without touching them.
+    /// Renames an organization, moves it to another time zone, or suspends it or makes it active again, which acts on all
+    /// its keys at once without touching them.
     pub async fn update_organization(
         &self,
         actor: &Actor,
         id: OrganizationId,
-        name: Option<Name>,
-        status: Option<OrganizationStatus>,
+        input: UpdateOrganization,
     ) -> Result<Mutation<Organization>, AppError> {
         actor.must_be_operator()?;
         let mut work = self.begin(actor).await?;
         let before = organizations::find(work.tx.connection().await?, id).await?.ok_or(NOT_FOUND)?;
         let mut organization = before.clone();
-        organization.name = name.unwrap_or(organization.name);
-        organization.status = status.unwrap_or(organization.status);
+        organization.name = input.name.unwrap_or(organization.name);
+        organization.time_zone = input.time_zone.unwrap_or(organization.time_zone);
+        organization.status = input.status.unwrap_or(organization.status);
         if organization == before {
             let revision = work.tx.revision_before();
             return Ok(work.at(organization, revision));

@@ -4,6 +4,7 @@
 pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod keys;
+pub(crate) mod subscriptions;
 pub(crate) mod values;
 
 use std::convert::Infallible;
@@ -18,6 +19,7 @@ use claviger_domain::address::{ForwardingHeader, IpRule};
 use claviger_domain::id::{AdminTokenId, OrganizationId, VerifierId};
 use claviger_domain::key::{ApiName, Name};
 use claviger_domain::mask::masked;
+use claviger_domain::period::TimeZone;
 
 use crate::config::{self, LogFormat, LogLevel, Settings};
 
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Apis(ApisArgs),
     /// Manage organizations, the customers' accounts
     Orgs(OrgsArgs),
+    /// Set and show organizations' plans and billing states
+    Subscriptions(subscriptions::SubscriptionsArgs),
     /// Manage API keys
     Keys(keys::KeysArgs),
     /// Ask whether a key may make a call; exits with 0 when it may, 1 when not
@@ -306,6 +310,9 @@ pub(crate) enum OrgsCommand {
     Create {
         /// Its name for people
         name: Name,
+        /// Where its days and billing periods begin, such as Europe/Berlin
+        #[arg(long, value_name = "ZONE", default_value = "UTC")]
+        time_zone: TimeZone,
         /// Print only the id
         #[arg(long, short, conflicts_with = "json")]
         quiet: bool,
@@ -318,6 +325,18 @@ pub(crate) enum OrgsCommand {
     Show {
         /// Its id
         id: OrganizationId,
+    },
+    /// Rename it, or move it to another time zone
+    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+    Update {
+        /// Its id
+        id: OrganizationId,
+        /// Its new name for people
+        #[arg(long, group = "change")]
+        name: Option<Name>,
+        /// Where its days and billing periods begin, such as Europe/Berlin
+        #[arg(long, value_name = "ZONE", group = "change")]
+        time_zone: Option<TimeZone>,
     },
     /// Refuse all its keys until it is activated again; the keys themselves stay as they are
     Suspend {

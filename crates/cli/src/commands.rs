@@ -10,6 +10,7 @@ mod import;
 mod keys;
 mod orgs;
 mod revoke_all;
+mod subscriptions;
 mod tokens;
 mod usage;
 mod verify;
@@ -30,6 +31,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Apply(args) => apply::run(&Session::new(&args.client)?, &args).await?,
         Command::Apis(args) => apis::run(&Session::new(&args.client)?, args.command).await?,
         Command::Orgs(args) => orgs::run(&Session::new(&args.client)?, args.command).await?,
+        Command::Subscriptions(args) => subscriptions::run(&Session::new(&args.client)?, args.command).await?,
         Command::Keys(args) => keys::run(&Session::new(&args.client)?, args.command).await?,
         Command::Verify(args) => return verify::run(&Session::new(&args.client)?, args).await,
         Command::Usage(args) => usage::run(&Session::new(&args.client)?, &args).await?,

@@ -95,6 +95,10 @@ impl Connection {
         self.ask(Method::PATCH, path, &[], Some(Body::Json(body))).await
     }
 
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Result<Value, Failure> {
+        self.ask(Method::PUT, path, &[], Some(Body::Json(body))).await
+    }
+
     pub(crate) async fn delete(&self, path: &str, query: Query<'_>) -> Result<Value, Failure> {
         self.ask(Method::DELETE, path, query, None).await
     }

@@ -20,8 +20,16 @@ pub const FORMATS_PER_API_MAX: usize = 16;
 pub const ENDPOINTS_PER_API_MAX: usize = 1000;
 /// Most apis on one deployment.
 pub const APIS_MAX: usize = 1000;
-/// Most keys of one organization in one api that are neither revoked nor expired.
+/// Most keys of one organization in one api that are neither revoked nor expired; of ephemeral ones as many again. A plan
+/// may allow fewer.
 pub const KEYS_PER_ORGANIZATION_MAX: i64 = 10_000;
+/// Most keys of one organization in one api, those that ended included; of ephemeral ones as many again. What a tenant
+/// can fill by making keys and ending them is this.
+pub const KEYS_KEPT_PER_ORGANIZATION_MAX: i64 = 100_000;
+/// So long a key that was revoked or has expired is shown; then it is forgotten.
+pub const DEAD_KEYS_KEPT_DAYS: i64 = 90;
+/// The same for ephemeral keys, of which there are many: one hour.
+pub const DEAD_EPHEMERAL_KEYS_KEPT_SECONDS: i64 = 3600;
 /// Longest overlap of a rotation: seven days.
 pub const OVERLAP_SECONDS_MAX: i64 = 7 * 24 * 3600;
 /// Longest life of an ephemeral key: one day.

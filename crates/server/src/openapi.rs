@@ -85,6 +85,7 @@ fn tags() -> Vec<utoipa::openapi::Tag> {
         tag("Verify", "API servers and proxies ask for verdicts."),
         tag("Apis", "The operator describes what is protected."),
         tag("Organizations", "The customers' accounts."),
+        tag("Subscriptions", "What organizations bought, and how they stand with the bill."),
         tag("Keys", "Keys of any organization, on behalf of it."),
         tag("Credentials", "The operator's own: verifiers and admin tokens."),
         tag("Audit", "What was done, by whom, and proof that nothing of it was altered."),
@@ -205,7 +206,7 @@ fn errors(operation: &Operation, group: Group, path: &str, is_mutation: bool) ->
         404,
         "There is no such thing, or it is somebody else's.",
     );
-    add(is_mutation && (is_about_keys || path.contains("/apis/")), 409, "The state of things does not allow it.");
+    add(is_mutation && (is_about_keys || path.contains("/apis/") || path.contains("/subscriptions/")), 409, "The state of things does not allow it.");
     add(is_mutation && path.contains("keys/{id}"), 412, "The key has changed since `If-Match` was read.");
     add(has_body, 413, "The body is too large.");
     add(has_body, 415, "The body is not of a type that is understood here.");

@@ -4,16 +4,21 @@
 
 use std::fmt::Write as _;
 
-use claviger_app::{CreateKey, KeyFilter, KeyPlace, Lifetime, PageRequest, UpdateKey, UsageQuery};
+use claviger_app::{
+    CreateKey, KeyFilter, KeyPlace, Lifetime, PageRequest, SetSubscription, UpdateKey, UpdateOrganization, UsageQuery,
+};
 use claviger_domain::address::IpRule;
 use claviger_domain::endpoint::EndpointPattern;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Kind, Metadata, Name, State};
 use claviger_domain::limits;
 use claviger_domain::organization::OrganizationStatus;
+use claviger_domain::period::TimeZone;
+use claviger_domain::plan::PlanName;
 use claviger_domain::referrer::ReferrerRule;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
+use claviger_domain::subscription::{AnchorDay, BillingState};
 use claviger_domain::time::Timestamp;
 use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
@@ -376,6 +381,19 @@ pub(crate) struct NameBody {
     pub(crate) name: Name,
 }
 
+/// A new organization.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct CreateOrganizationBody {
+    /// The name that people see.
+    #[schema(value_type = String, min_length = 1, max_length = 100)]
+    pub(crate) name: Name,
+    /// Where its days and billing periods begin, by its name in the IANA database.
+    #[schema(value_type = String, required = false, default = "UTC", example = "Europe/Berlin")]
+    #[serde(default)]
+    pub(crate) time_zone: TimeZone,
+}
+
 /// What to change of an organization. What is absent stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
@@ -383,9 +401,55 @@ pub(crate) struct UpdateOrganizationBody {
     /// The name that people see.
     #[schema(value_type = String, min_length = 1, max_length = 100, required = false)]
     #[serde(default, deserialize_with = "not_null")]
-    pub(crate) name: Option<Name>,
+    name: Option<Name>,
+    /// Where its days and billing periods begin, by its name in the IANA database.
+    #[schema(value_type = String, required = false, example = "Europe/Berlin")]
+    #[serde(default, deserialize_with = "not_null")]
+    time_zone: Option<TimeZone>,
     /// Whether its keys work.
     #[schema(value_type = words::OrganizationStatus, required = false)]
     #[serde(default, deserialize_with = "not_null")]
-    pub(crate) status: Option<OrganizationStatus>,
+    status: Option<OrganizationStatus>,
+}
+
+impl From<UpdateOrganizationBody> for UpdateOrganization {
+    fn from(body: UpdateOrganizationBody) -> Self {
+        let UpdateOrganizationBody { name, time_zone, status } = body;
+        Self { name, time_zone, status }
+    }
+}
+
+/// What the billing system says of an organization's subscription. What is absent stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct SetSubscriptionBody {
+    /// The name of a plan of the api. At first, the api's default plan.
+    #[schema(value_type = String, required = false, example = "pro")]
+    #[serde(default, deserialize_with = "not_null")]
+    plan: Option<PlanName>,
+    /// How it stands with the bill. At first, `active`.
+    #[schema(value_type = words::BillingState, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    state: Option<BillingState>,
+    /// Whether keys work at all. At first, they do.
+    #[schema(value_type = bool, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    api_access: Option<bool>,
+    /// The day of the month on which billing periods begin, 1 to 31; in a shorter month it is the last day. `null` is
+    /// calendar months.
+    #[schema(value_type = Option<u8>, required = false, minimum = 1, maximum = 31)]
+    #[serde(default, deserialize_with = "present")]
+    anchor_day: Option<Option<AnchorDay>>,
+    /// When it happened, by the clock of whoever says it; now when absent. What happened before the newest thing that is
+    /// known changes nothing.
+    #[schema(value_type = String, format = DateTime, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    event_at: Option<Timestamp>,
+}
+
+impl From<SetSubscriptionBody> for SetSubscription {
+    fn from(body: SetSubscriptionBody) -> Self {
+        let SetSubscriptionBody { plan, state, api_access, anchor_day, event_at } = body;
+        Self { plan, state, api_access, anchor_day, event_at }
+    }
 }

@@ -10,6 +10,7 @@ use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId, VerifierId};
 use claviger_domain::key::{ApiName, Creator, Environment, Kind, Metadata, Name, State};
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::period::TimeZone;
+use claviger_domain::plan::{Plan, PlanName};
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::IssuedSecret;
@@ -19,6 +20,8 @@ use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use crate::openapi::words;
+
+pub(crate) mod subscription;
 
 /// An API key. Its secret is never shown again.
 #[derive(Serialize, ToSchema)]
@@ -426,6 +429,12 @@ pub(crate) struct ApiView {
     /// Every endpoint, the customer API's included.
     #[schema(value_type = Vec<words::Endpoint>)]
     endpoints: Vec<EndpointDefinition>,
+    /// What may be bought; empty where nothing is limited.
+    #[schema(value_type = Vec<words::Plan>)]
+    plans: Vec<Plan>,
+    /// The plan of organizations without a subscription; `null` where their keys are refused, or there are no plans.
+    #[schema(value_type = Option<String>, required)]
+    default_plan: Option<PlanName>,
 }
 
 impl From<&Api> for ApiView {
@@ -439,6 +448,8 @@ impl From<&Api> for ApiView {
             formats: definition.formats().to_vec(),
             scopes: definition.scopes(),
             endpoints: definition.endpoints(),
+            plans: definition.plans().to_vec(),
+            default_plan: definition.subscription_rules().default_plan,
         }
     }
 }

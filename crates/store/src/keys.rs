@@ -3,6 +3,7 @@
 use claviger_domain::change::Revision;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Creator, Environment, Key, Kind, OldSecret, Revocation, State};
+use claviger_domain::limits;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
@@ -255,8 +256,7 @@ pub async fn list_digest_owners(
         &[
             "SELECT digest, organization, api FROM keys WHERE digest",
             "SELECT old_digest, organization, api FROM keys WHERE old_digest",
-            "SELECT retired_digests.digest, organization, api
-             FROM retired_digests JOIN keys ON keys.id = key_id WHERE retired_digests.digest",
+            "SELECT digest, organization, api FROM retired_digests WHERE digest",
         ],
         bytes,
     )
@@ -301,17 +301,31 @@ pub async fn list(
     Ok(Page::of(rows, page.limit))
 }
 
+/// How many keys of an organization and api there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct KeyCounts {
+    /// Those that are not ephemeral and neither revoked nor expired.
+    pub standing: i64,
+    /// Of these, the ones that are not disabled.
+    pub enabled: i64,
+    /// Ephemeral keys that are neither revoked nor expired.
+    pub ephemeral: i64,
+}
+
 /// How many keys of an organization and api are neither revoked nor expired.
 pub async fn count_live(
     connection: &mut Connection,
     organization: OrganizationId,
     api: &ApiName,
     now: Timestamp,
-) -> Result<i64, StoreError> {
-    let count = on_either!(
+) -> Result<KeyCounts, StoreError> {
+    let (standing, enabled, ephemeral) = on_either!(
         connection,
-        sqlx::query_scalar(
-            "SELECT COUNT(*) FROM keys
+        sqlx::query_as::<_, (i64, i64, i64)>(
+            "SELECT COUNT(CASE WHEN kind <> 'ephemeral' THEN 1 END),
+                 COUNT(CASE WHEN kind <> 'ephemeral' AND NOT disabled THEN 1 END),
+                 COUNT(CASE WHEN kind = 'ephemeral' THEN 1 END)
+             FROM keys
              WHERE organization = $1 AND api = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)",
         )
         .bind(organization.to_bytes().to_vec())
@@ -319,7 +333,55 @@ pub async fn count_live(
         .bind(now.as_micros()),
         fetch_one
     )?;
-    Ok(count)
+    Ok(KeyCounts { standing, enabled, ephemeral })
+}
+
+/// How many keys of an organization and api are kept, those that ended included: ephemeral ones and others.
+pub async fn count_kept(
+    connection: &mut Connection,
+    organization: OrganizationId,
+    api: &ApiName,
+) -> Result<KeyCounts, StoreError> {
+    let (standing, enabled, ephemeral) = on_either!(
+        connection,
+        sqlx::query_as::<_, (i64, i64, i64)>(
+            "SELECT COUNT(CASE WHEN kind <> 'ephemeral' THEN 1 END),
+                 COUNT(CASE WHEN kind <> 'ephemeral' AND NOT disabled THEN 1 END),
+                 COUNT(CASE WHEN kind = 'ephemeral' THEN 1 END)
+             FROM keys WHERE organization = $1 AND api = $2",
+        )
+        .bind(organization.to_bytes().to_vec())
+        .bind(api.as_str()),
+        fetch_one
+    )?;
+    Ok(KeyCounts { standing, enabled, ephemeral })
+}
+
+/// The keys of an organization and api that are enabled, not ephemeral and neither revoked nor expired: all but the
+/// oldest so many of them.
+pub async fn list_enabled_beyond(
+    connection: &mut Connection,
+    organization: OrganizationId,
+    api: &ApiName,
+    now: Timestamp,
+    oldest: i64,
+) -> Result<Vec<Key>, StoreError> {
+    let rows: Vec<Row> = on_either!(
+        connection,
+        sqlx::query_as(
+            "SELECT * FROM keys
+             WHERE organization = $1 AND api = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)
+               AND kind <> 'ephemeral' AND NOT disabled
+             ORDER BY created_at, id LIMIT $4 OFFSET $5",
+        )
+        .bind(organization.to_bytes().to_vec())
+        .bind(api.as_str())
+        .bind(now.as_micros())
+        .bind(limits::KEYS_PER_ORGANIZATION_MAX)
+        .bind(oldest),
+        fetch_all
+    )?;
+    rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
 }
 
 /// The prefixes under which an api's keys were issued, those of dead keys included.
@@ -380,7 +442,7 @@ pub async fn list_scope_sets(
     rows.into_iter().map(|(scopes, count)| Ok((from_json(TABLE, &scopes)?, count))).collect()
 }
 
-/// Ephemeral keys that died before an instant, oldest first, at most `limit` of them.
+/// Ephemeral keys that were revoked or expired before an instant, at most `limit` of them.
 pub async fn list_dead_ephemeral(
     connection: &mut Connection,
     before: Timestamp,
@@ -388,12 +450,46 @@ pub async fn list_dead_ephemeral(
 ) -> Result<Vec<Key>, StoreError> {
     let rows: Vec<Row> = on_either!(
         connection,
-        sqlx::query_as("SELECT * FROM keys WHERE parent_id IS NOT NULL AND expires_at < $1 ORDER BY id LIMIT $2")
-            .bind(before.as_micros())
-            .bind(i64::from(limit)),
+        sqlx::query_as(
+            "SELECT * FROM keys WHERE kind = 'ephemeral' AND (expires_at < $1 OR revoked_at < $1) ORDER BY id LIMIT $2"
+        )
+        .bind(before.as_micros())
+        .bind(i64::from(limit)),
         fetch_all
     )?;
     rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
+}
+
+/// Keys that were revoked or expired before an instant, in the order of their ids, past one of them, at most `limit`.
+/// Ephemeral keys, and keys that have children, are not among them.
+pub async fn list_dead(
+    connection: &mut Connection,
+    before: Timestamp,
+    past: Option<KeyId>,
+    limit: u32,
+) -> Result<Vec<Key>, StoreError> {
+    let rows: Vec<Row> = on_either!(
+        connection,
+        sqlx::query_as(
+            "SELECT * FROM keys
+             WHERE (expires_at < $1 OR revoked_at < $1) AND kind <> 'ephemeral' AND ($2 IS NULL OR id > $2)
+               AND NOT EXISTS (SELECT 1 FROM keys AS child WHERE child.parent_id = keys.id)
+             ORDER BY id LIMIT $3"
+        )
+        .bind(before.as_micros())
+        .bind(past.map(|id| id.to_bytes().to_vec()))
+        .bind(i64::from(limit)),
+        fetch_all
+    )?;
+    rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
+}
+
+/// Those of these keys with which keys were made that are still there.
+pub async fn list_makers_among(connection: &mut Connection, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
+    let ids = ids.iter().map(|id| id.to_string().into()).collect();
+    let head = "SELECT DISTINCT created_by FROM keys WHERE created_by <> 'operator' AND created_by";
+    let found: Vec<(String,)> = rows::select_in(connection, &[head], ids).await?;
+    found.into_iter().map(|(id,)| word(TABLE, &id)).collect()
 }
 
 /// Test keys that were made with another key before an instant, to live for so many seconds at most, oldest first, at
@@ -541,7 +637,8 @@ pub async fn find_place_of_made(
 ) -> Result<Option<(OrganizationId, ApiName)>, StoreError> {
     let found: Option<(Vec<u8>, String)> = on_either!(
         connection,
-        sqlx::query_as("SELECT organization, api FROM keys WHERE created_by = $1 LIMIT 1").bind(maker.to_string()),
+        sqlx::query_as("SELECT organization, api FROM keys WHERE created_by = $1 AND created_by <> 'operator' LIMIT 1")
+            .bind(maker.to_string()),
         fetch_optional
     )?;
     let place = |(organization, api): (Vec<u8>, String)| {

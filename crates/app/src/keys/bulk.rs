@@ -93,6 +93,7 @@ impl App {
             let last = rows.last().map(|row| row.key.id);
             for row in rows {
                 revoke(&mut work, &row.key, reason.clone()).await?;
+                self.room.has_changed(row.key.organization, &row.key.api);
                 done.revoked += 1;
                 if done.sample.len() < SAMPLE_KEYS_MAX {
                     done.sample.push(row.key);

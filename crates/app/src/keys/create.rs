@@ -11,9 +11,11 @@ use claviger_domain::key::{ApiName, Creator, Environment, Key, Kind, Metadata, N
 use claviger_domain::limits;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
+use claviger_domain::subscription;
 use claviger_domain::time::Timestamp;
 use claviger_store::{Tx, keys};
 
+use super::room::{Class, Place};
 use super::{Issued, check, find_api, find_visible, must_not_be_final};
 use crate::actor::{Acting, Deed, old_secret};
 use crate::{Actor, App, AppError, KeyRow, Mutation};
@@ -73,8 +75,8 @@ impl App {
         let now = work.now;
         let acting = actor.look_up_to_write(&mut work.tx, now).await?;
         let (organization, api) = find_place(&mut work.tx, &acting, place).await?;
-        self.room.take(&mut work.tx, organization, api.definition.name(), now).await?;
         let format = choose_format(&api, &acting, &input)?;
+        plan_must_allow(&mut work.tx, organization, &api, format.kind).await?;
         let parent = find_parent(&mut work.tx, &acting, format, &input, organization, &api, now).await?;
         // The key that the new one must stay within, and takes from what the caller left open.
         let limiter = match (&parent, &acting) {
@@ -117,6 +119,9 @@ impl App {
         {
             return Err(AppError::forbidden("An ephemeral key cannot have more access than the key it is made with."));
         }
+        // Last: what is refused for another reason takes no room.
+        let place = Place { organization, api: &api, class: Class::of(key.kind) };
+        self.room.take(&mut work.tx, place, now).await?;
         keys::create(&mut work.tx, &key);
         let deed = Deed::new(Action::KeyCreated, key.id, None, Some(&key)).of(organization);
         work.tell(Change::Key(Box::new(key.clone())), deed);
@@ -174,6 +179,26 @@ fn choose_format<'a>(api: &'a Api, acting: &Acting, input: &CreateKey) -> Result
         return Err(AppError::forbidden("A test key can only create test keys."));
     }
     Ok(format)
+}
+
+/// Refuses kinds of keys that the organization's plan does not have.
+pub(super) async fn plan_must_allow(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    api: &Api,
+    kind: Kind,
+) -> Result<(), AppError> {
+    if api.definition.plans().is_empty() {
+        return Ok(());
+    }
+    let subscription = tx.find_subscription(organization, api.definition.name()).await?;
+    let (_, plan) = subscription::terms(&api.definition, subscription.as_ref());
+    match plan {
+        Some(plan) if plan.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&kind)) => Err(AppError::forbidden(
+            format!("The {} plan ({}) has no {kind} keys. Move to a plan that has them.", plan.title, plan.name),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The key that a new ephemeral key is made with: the acting key, or the one the operator names.

@@ -7,10 +7,13 @@ use claviger_domain::endpoint::EndpointPattern;
 use claviger_domain::id::KeyId;
 use claviger_domain::key::{Key, Metadata, Name, Revocation, is_deceptive};
 use claviger_domain::limits;
+use claviger_domain::plan::OverKeyLimit;
 use claviger_domain::referrer::ReferrerRule;
 use claviger_domain::scope::Scopes;
 use claviger_domain::time::Timestamp;
+use claviger_store::keys;
 
+use super::room::{Class, KeyLimit, Place};
 use super::{Means, check, find_api, find_for_mutation, find_parent, must_not_be_final, put_key};
 use crate::mutation::Work;
 use crate::{Actor, App, AppError, KeyRow, Mutation};
@@ -114,8 +117,24 @@ impl App {
         let (_, row) = find_for_mutation(&mut work, actor, id, if_match, Means::Change).await?;
         must_not_be_final(&row.key, work.now)?;
         let key = Key { disabled, ..row.key.clone() };
+        if row.key.disabled && !disabled {
+            self.must_have_room_to_enable(&mut work, &row.key).await?;
+        }
         let action = if disabled { Action::KeyDisabled } else { Action::KeyEnabled };
         self.put_edited(work, action, row, key).await
+    }
+
+    /// Where a smaller plan had keys disabled, they are not enabled again beyond it.
+    async fn must_have_room_to_enable(&self, work: &mut Work, key: &Key) -> Result<(), AppError> {
+        let api = find_api(&mut work.tx, &key.api).await?;
+        let class = Class::of(key.kind);
+        if api.definition.subscription_rules().over_key_limit == OverKeyLimit::Keep || class == Class::Ephemeral {
+            return Ok(());
+        }
+        let limit = KeyLimit::find(&mut work.tx, Place { organization: key.organization, api: &api, class }).await?;
+        let reader = work.tx.connection().await?;
+        let counts = keys::count_live(reader, key.organization, &key.api, work.now).await?;
+        if counts.enabled < limit.keys { Ok(()) } else { Err(limit.is_reached()) }
     }
 
     /// Ends a key for ever. When this returns, no engine accepts it. Doing it again changes nothing.
@@ -150,6 +169,9 @@ impl App {
             return Ok(work.at(self.with_last_used(row), revision));
         }
         put_key(&mut work, action, &row.key, &key).await?;
+        if action == Action::KeyRevoked || key.expires_at != row.key.expires_at {
+            self.room.has_changed(key.organization, &key.api);
+        }
         let revision = work.tx.revision();
         let value = self.with_last_used(KeyRow { key, last_used: row.last_used, revision });
         Ok(work.done(value))

@@ -17,7 +17,8 @@ use claviger_store::{Tx, keys};
 use serde_json::json;
 
 use super::create::choose_scopes;
-use super::{check, room};
+use super::room::{Class, KeyLimit, Place};
+use super::{check, find_api};
 use crate::actor::Deed;
 use crate::mutation::Work;
 use crate::{Actor, App, AppError, Mutation};
@@ -114,7 +115,7 @@ impl App {
             return Ok(work.at(ImportedKeys { imported, existing, refused, places }, revision));
         }
         for place in places {
-            self.room.use_up(place.organization, &place.api, place.new);
+            self.room.use_up(place.organization, &place.api, Class::Standing, place.new);
         }
         self.write(&mut work, new);
         Ok(work.done(ImportedKeys { imported, existing, refused, places: Vec::new() }))
@@ -133,8 +134,13 @@ impl App {
             let place = ImportPlace { organization, api: api.clone(), new: 0, left: 0 };
             places.entry((organization, api)).or_insert(place).new += 1;
         }
-        for place in places.values_mut() {
-            place.left = self.room.left(tx, place.organization, &place.api, place.new, now).await?;
+        let mut limits = HashMap::new();
+        for ((organization, name), place) in &mut places {
+            let api = find_api(tx, name).await?;
+            let at = Place { organization: *organization, api: &api, class: Class::Standing };
+            let limit = KeyLimit::find(tx, at).await?;
+            place.left = self.room.left(tx, at, &limit, place.new, now).await?;
+            limits.insert((*organization, name.clone()), limit);
         }
         if places.values().any(|place| place.new > place.left) {
             for place in places.values_mut() {
@@ -142,12 +148,14 @@ impl App {
             }
             let all = std::mem::take(&mut sorted.new);
             for (number, key) in all {
-                match places.get_mut(&(key.organization, key.api.clone())) {
-                    Some(place) if place.new < place.left => {
+                let of = (key.organization, key.api.clone());
+                match (places.get_mut(&of), limits.get(&of)) {
+                    (Some(place), _) if place.new < place.left => {
                         place.new += 1;
                         sorted.new.push((number, key));
                     }
-                    _ => sorted.refused.push((number, room::full())),
+                    (_, Some(limit)) => sorted.refused.push((number, limit.is_reached())),
+                    (_, None) => {}
                 }
             }
         }

@@ -24,7 +24,7 @@ pub use bulk::BulkRevoked;
 pub use create::{CreateKey, KeyPlace, Lifetime};
 pub use edit::UpdateKey;
 pub use import::{ImportKey, ImportKeys, ImportPlace, ImportedKeys};
-pub(crate) use room::Room;
+pub(crate) use room::{Class, KeyLimit, Place, Room};
 
 use crate::actor::{Acting, Deed, Need};
 use crate::mutation::Work;
@@ -128,17 +128,17 @@ async fn find_parent(connection: &mut Connection, key: &Key) -> Result<Option<Ke
 }
 
 /// Writes an altered key and tells of it. What it no longer answers to stays known, or an import would take it for new.
-async fn put_key(work: &mut Work, action: Action, before: &Key, key: &Key) -> Result<(), AppError> {
+pub(crate) async fn put_key(work: &mut Work, action: Action, before: &Key, key: &Key) -> Result<(), AppError> {
     keys::update(&mut work.tx, key).await?;
     let lost: Vec<SecretDigest> = digests(before).filter(|had| digests(key).all(|has| has != *had)).collect();
     if !lost.is_empty() {
-        retired_digests::create_all(&mut work.tx, key.id, &lost, work.now).await?;
+        retired_digests::create_all(&mut work.tx, key, &lost, work.now).await?;
     }
     let deed = Deed::new(action, key.id, Some(before), Some(key)).of(key.organization);
     work.tell(Change::Key(Box::new(key.clone())), deed);
     Ok(())
 }
 
-fn digests(key: &Key) -> impl Iterator<Item = SecretDigest> {
+pub(crate) fn digests(key: &Key) -> impl Iterator<Item = SecretDigest> {
     [key.digest].into_iter().chain(key.old_secret.map(|old| old.digest))
 }

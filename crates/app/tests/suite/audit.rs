@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use claviger_app::UpdateOrganization;
 use claviger_app::{Actor, App, AppError, AuditFilter, AuditWalk, KeyPlace, PageRequest, UpdateKey};
 use claviger_domain::audit::{Action, AuditEvent, Author, Chain, Head, Source};
 use claviger_domain::definition::Definition;
 use claviger_domain::key::Kind;
 use claviger_domain::organization::OrganizationStatus;
+use claviger_domain::period::TimeZone;
 use serde_json::{Value, json};
 
 use crate::suite::support::{Deployment, Held, commit, ephemeral, of_kind, plain, restricted, scopes};
@@ -93,16 +95,28 @@ async fn each_mutation_writes_one_event_and_says_who_what_and_how_it_was() {
     };
     let mut hidden = Vec::new();
 
-    let made = commit(app.create_organization(&operator, "Two".parse().unwrap())).await.unwrap();
+    let made = commit(app.create_organization(&operator, "Two".parse().unwrap(), TimeZone::UTC)).await.unwrap();
     let id = made.value.id;
     let after = json!({"name": "Two", "status": "active"});
     let event = watch.one(by_operator(Action::OrganizationCreated, &id, Value::Null, after)).await;
     assert_eq!((event.organization, event.revision, event.at), (Some(id), made.revision, app.now()));
     let suspended = Some(OrganizationStatus::Suspended);
-    commit(app.update_organization(&operator, id, None, suspended)).await.unwrap();
+    commit(app.update_organization(
+        &operator,
+        id,
+        UpdateOrganization { status: suspended, ..UpdateOrganization::default() },
+    ))
+    .await
+    .unwrap();
     let (before, after) = (json!({"status": "active"}), json!({"status": "suspended"}));
     watch.one(by_operator(Action::OrganizationUpdated, &id, before, after)).await;
-    commit(app.update_organization(&operator, id, None, suspended)).await.unwrap();
+    commit(app.update_organization(
+        &operator,
+        id,
+        UpdateOrganization { status: suspended, ..UpdateOrganization::default() },
+    ))
+    .await
+    .unwrap();
     watch.none().await;
 
     let (verifier, token) = commit(app.create_verifier(&operator, "edge".parse().unwrap())).await.unwrap().value;
@@ -196,6 +210,18 @@ async fn each_mutation_writes_one_event_and_says_who_what_and_how_it_was() {
     assert_eq!(targets, BTreeSet::from([child.id.to_string(), second.id.to_string()]));
     watch.actions.insert(Action::KeyRemoved.as_str());
 
+    for said in ["pro", "free", "free"] {
+        deployment.subscribe("tork", super::support::plan(said)).await.unwrap();
+    }
+    let target = format!("{} tork", deployment.organization);
+    let events = events(app, watch.seen).await;
+    let [first, second] = events.last_chunk().unwrap();
+    assert_eq!((first.action, &first.target), (Action::SubscriptionUpdated, &target));
+    assert_eq!((&first.before, first.after.as_ref().unwrap()["plan"].as_str()), (&None, Some("pro")));
+    assert_eq!(second.before.as_ref().unwrap()["plan"], "pro");
+    assert_eq!(second.after.as_ref().unwrap()["plan"], "free");
+    watch.actions.insert(Action::SubscriptionUpdated.as_str());
+
     // Imports have a test of their own.
     let missing = Action::ALL.iter().filter(|action| !watch.actions.contains(action.as_str())).collect::<Vec<_>>();
     assert_eq!(missing, [&Action::KeysImported]);
@@ -220,7 +246,7 @@ async fn what_was_refused_is_not_in_the_log() {
     let refused: [Result<(), AppError>; 9] = [
         deployment.create("tork", restricted(r#"["fly"]"#)).await.map(drop),
         deployment.create_with(&weak, of_kind(Kind::Secret)).await.map(drop),
-        commit(app.create_organization(&holder, "Mine".parse().unwrap())).await.map(drop),
+        commit(app.create_organization(&holder, "Mine".parse().unwrap(), TimeZone::UTC)).await.map(drop),
         commit(app.create_verifier(&holder, "Mine".parse().unwrap())).await.map(drop),
         commit(app.revoke_key(&holder, strong.id, None, None)).await.map(drop),
         commit(app.revoke_key(&operator, unknown, None, None)).await.map(drop),

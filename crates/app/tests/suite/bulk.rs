@@ -7,6 +7,7 @@ use claviger_domain::audit::Action;
 use claviger_domain::denial::Denial;
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::{Creator, Environment, Kind};
+use claviger_domain::period::TimeZone;
 use claviger_domain::time::Timestamp;
 use futures_util::stream::{self, StreamExt as _};
 
@@ -57,7 +58,11 @@ async fn nothing_named_is_nothing_selected() {
 async fn only_what_fits_dies() {
     let deployment = Deployment::start().await;
     let app = &*deployment.app;
-    let other = commit(app.create_organization(&Actor::operator(), "Other".parse().unwrap())).await.unwrap().value.id;
+    let other = commit(app.create_organization(&Actor::operator(), "Other".parse().unwrap(), TimeZone::UTC))
+        .await
+        .unwrap()
+        .value
+        .id;
     let mine = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
     let made_with = deployment.create_with(&mine, restricted(r#"["evaluate"]"#)).await.unwrap();
     let weak = deployment.create("tork", restricted(r#"["evaluate"]"#)).await.unwrap();

@@ -6,6 +6,7 @@ use claviger_domain::denial::Denial;
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::{Creator, Kind, Metadata};
 use claviger_domain::limits;
+use claviger_domain::period::TimeZone;
 use claviger_domain::random::PredictableEntropy;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::secret::SecretDigest;
@@ -49,12 +50,12 @@ pub(crate) fn keys(lines: Vec<ImportKey>) -> ImportKeys {
     ImportKeys { lines, has_refused_lines: false, dry_run: false, strict: false }
 }
 
-async fn import(deployment: &Deployment, import: ImportKeys) -> Mutated<ImportedKeys> {
+pub(crate) async fn import(deployment: &Deployment, import: ImportKeys) -> Mutated<ImportedKeys> {
     commit(deployment.app.import_keys(&Actor::operator(), import)).await.unwrap()
 }
 
 /// Imported, existing, and the number and field of each refused line.
-fn outcome(done: &ImportedKeys) -> (usize, usize, Vec<(usize, &str)>) {
+pub(crate) fn outcome(done: &ImportedKeys) -> (usize, usize, Vec<(usize, &str)>) {
     let field = |error: &AppError| match error {
         AppError::Invalid { field: Some(field), .. } => field.clone().leak(),
         AppError::Forbidden { .. } => "forbidden",
@@ -134,7 +135,8 @@ async fn doing_it_again_changes_nothing_whatever_became_of_the_keys() {
 async fn a_secret_that_a_key_has_lost_is_never_a_key_again() {
     let mut deployment = Deployment::start().await;
     let operator = Actor::operator();
-    let other = commit(deployment.app.create_organization(&operator, "Other".parse().unwrap())).await.unwrap();
+    let other =
+        commit(deployment.app.create_organization(&operator, "Other".parse().unwrap(), TimeZone::UTC)).await.unwrap();
     let secrets: [String; 4] = std::array::from_fn(|seed| secret("tork_live_", seed as u64));
     let lines = |organization| secrets.iter().map(|secret| line(organization, SecretDigest::of(secret))).collect();
     import(&deployment, keys(lines(deployment.organization))).await;
@@ -173,7 +175,9 @@ async fn a_secret_that_a_key_has_lost_is_never_a_key_again() {
 async fn what_creation_refuses_is_refused_line_by_line() {
     let deployment = Deployment::start().await;
     let held = deployment.create("tork", plain("held")).await.unwrap();
-    let other = commit(deployment.app.create_organization(&Actor::operator(), "Other".parse().unwrap())).await.unwrap();
+    let other = commit(deployment.app.create_organization(&Actor::operator(), "Other".parse().unwrap(), TimeZone::UTC))
+        .await
+        .unwrap();
     let new = |number| line(deployment.organization, digest(number));
     let time = |text: &str| Some(text.parse().unwrap());
     let restricted = |number| ImportKey { prefix: "tork_rk_".to_owned(), ..new(number) };

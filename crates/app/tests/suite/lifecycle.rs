@@ -4,12 +4,14 @@ use crate::suite::support::{
     Deployment, Held, commit, ephemeral, invalid_field, of_environment, of_kind, plain, restricted, restrictions,
     scopes,
 };
+use claviger_app::UpdateOrganization;
 use claviger_app::{Actor, AppError, CreateKey, KeyFilter, KeyPlace, Lifetime, PageRequest, UpdateKey};
 use claviger_domain::audit::Source;
 use claviger_domain::denial::Denial;
 use claviger_domain::endpoint::Method;
 use claviger_domain::key::{Environment, Kind, State};
 use claviger_domain::organization::OrganizationStatus;
+use claviger_domain::period::TimeZone;
 
 #[tokio::test]
 async fn a_key_works_until_it_is_revoked_and_for_ever_not() {
@@ -272,8 +274,7 @@ async fn a_key_that_died_a_moment_ago_changes_nothing() {
     commit(app.update_organization(
         &Actor::operator(),
         deployment.organization,
-        None,
-        Some(OrganizationStatus::Suspended),
+        UpdateOrganization { status: Some(OrganizationStatus::Suspended), ..UpdateOrganization::default() },
     ))
     .await
     .unwrap();
@@ -285,8 +286,7 @@ async fn a_key_that_died_a_moment_ago_changes_nothing() {
     commit(app.update_organization(
         &Actor::operator(),
         deployment.organization,
-        None,
-        Some(OrganizationStatus::Active),
+        UpdateOrganization { status: Some(OrganizationStatus::Active), ..UpdateOrganization::default() },
     ))
     .await
     .unwrap();
@@ -297,7 +297,7 @@ async fn a_key_that_died_a_moment_ago_changes_nothing() {
 async fn other_organizations_keys_do_not_exist() {
     let deployment = Deployment::start().await;
     let mine = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
-    let other = commit(deployment.app.create_organization(&Actor::operator(), "Other".parse().unwrap()))
+    let other = commit(deployment.app.create_organization(&Actor::operator(), "Other".parse().unwrap(), TimeZone::UTC))
         .await
         .unwrap()
         .value
@@ -399,19 +399,4 @@ async fn what_makes_no_sense_is_refused_by_name() {
         let shown = format!("{input:?}");
         assert_eq!(invalid_field(deployment.create("tork", input).await).as_deref(), Some(field), "{shown}");
     }
-}
-
-#[tokio::test]
-async fn dead_ephemeral_keys_are_forgotten_after_a_day() {
-    let deployment = Deployment::start().await;
-    let parent = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
-    let child = deployment.create_with(&parent, ephemeral(60)).await.unwrap();
-    deployment.clock.advance_seconds(60 + 24 * 3600);
-    deployment.app.forget().await.unwrap();
-    assert!(deployment.app.find_key(&Actor::operator(), child.id).await.is_ok());
-    deployment.clock.advance_seconds(1);
-    deployment.app.forget().await.unwrap();
-    assert!(matches!(deployment.app.find_key(&Actor::operator(), child.id).await, Err(AppError::NotFound { .. })));
-    assert_eq!(deployment.evaluate(&child.secret), Err(Denial::NotFound));
-    assert_eq!(deployment.evaluate(&parent.secret), Ok(()));
 }

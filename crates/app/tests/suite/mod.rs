@@ -8,6 +8,8 @@ mod group_commit;
 pub(crate) mod import;
 mod lifecycle;
 mod operators;
+mod plans;
+mod retention;
 pub(crate) mod support;
 mod test_keys;
 mod usage_and_definitions;

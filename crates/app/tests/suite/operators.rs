@@ -1,10 +1,12 @@
 //! The operator's own credentials.
 
+use claviger_app::UpdateOrganization;
 use claviger_app::{Actor, AppError, Attempt, Mutated, Mutation, Selection};
 use claviger_domain::audit::Source;
 use claviger_domain::definition::Definition;
 use claviger_domain::id::AdminTokenId;
 use claviger_domain::organization::OrganizationStatus;
+use claviger_domain::period::TimeZone;
 
 use crate::suite::audit::head;
 use crate::suite::support::{Deployment, commit, plain};
@@ -50,9 +52,16 @@ async fn a_revoked_admin_token_does_nothing_any_more() {
     assert!(is_refused(app.revoke_admin_token(&actor, AdminTokenId::from_u128(1))).await);
     assert!(is_refused(app.create_verifier(&actor, name())).await);
     assert!(is_refused(app.revoke_verifier(&actor, verifier)).await);
-    assert!(is_refused(app.create_organization(&actor, name())).await);
+    assert!(is_refused(app.create_organization(&actor, name(), TimeZone::UTC)).await);
     let suspended = Some(OrganizationStatus::Suspended);
-    assert!(is_refused(app.update_organization(&actor, organization, None, suspended)).await);
+    assert!(
+        is_refused(app.update_organization(
+            &actor,
+            organization,
+            UpdateOrganization { status: suspended, ..UpdateOrganization::default() }
+        ))
+        .await
+    );
     for is_dry in [true, false] {
         assert!(is_refused(app.apply_definition(&actor, Definition::parse(TORK).unwrap(), is_dry)).await);
         assert!(is_refused(app.revoke_keys(&actor, selection.clone(), None, is_dry)).await);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use claviger_app::{Actor, App, AppError, CreateKey, Database, Issued, KeyPlace, Lifetime, Mutated, Mutation};
+use claviger_app::{
+    Actor, App, AppError, CreateKey, Database, Issued, KeyPlace, Lifetime, Mutated, Mutation, SetSubscription,
+    SubscriptionReport,
+};
 use claviger_domain::audit::Source;
 use claviger_domain::change::Revision;
 use claviger_domain::credential::Credential;
@@ -12,6 +15,7 @@ use claviger_domain::endpoint::Method;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{self, Environment, Metadata};
 use claviger_domain::path::CanonicalPath;
+use claviger_domain::period::TimeZone;
 use claviger_domain::random::PredictableEntropy;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
@@ -74,13 +78,21 @@ impl Deployment {
             include_str!("../../../../apis/toksta.toml"),
             include_str!("../../../../apis/example.toml"),
         ] {
-            commit(app.apply_definition(&Actor::operator(), Definition::parse(definition).unwrap(), false))
-                .await
-                .unwrap();
+            let definition = Definition::parse(&unlimited(definition)).unwrap();
+            commit(app.apply_definition(&Actor::operator(), definition, false)).await.unwrap();
         }
-        let organization =
-            commit(app.create_organization(&Actor::operator(), "Acme".parse().unwrap())).await.unwrap().value.id;
+        let organization = commit(app.create_organization(&Actor::operator(), "Acme".parse().unwrap(), TimeZone::UTC))
+            .await
+            .unwrap()
+            .value
+            .id;
         Self { app, clock, organization, database, _folder: folder }
+    }
+
+    /// Says what the billing system would say.
+    pub(crate) async fn subscribe(&self, api: &str, said: SetSubscription) -> Result<SubscriptionReport, AppError> {
+        let (operator, api) = (Actor::operator(), api.parse().unwrap());
+        commit(self.app.set_subscription(&operator, self.organization, &api, said)).await.map(|done| done.value)
     }
 
     /// Closes the deployment and opens it again.
@@ -136,6 +148,18 @@ impl Deployment {
 async fn open(database: &Database, clock: &Arc<ManualClock>, seed: u64) -> Arc<App> {
     let (clock, entropy) = (Arc::clone(clock) as _, Arc::new(PredictableEntropy::new(seed)));
     App::open(database, None, None, clock, entropy).await.unwrap()
+}
+
+/// A shipped definition whose default plan limits nothing: most tests are about something else.
+pub(crate) fn unlimited(definition: &str) -> String {
+    let plan = if definition.contains("name = \"saas\"") { "saas" } else { "enterprise" };
+    definition.replace("default_plan = \"free\"", &format!("default_plan = \"{plan}\""))
+}
+
+/// A plan, and nothing else said.
+pub(crate) fn plan(name: &str) -> SetSubscription {
+    let plan = Some(name.parse().unwrap());
+    SetSubscription { plan, state: None, api_access: None, anchor_day: None, event_at: None }
 }
 
 /// A key of the api's default format, nothing else asked for.

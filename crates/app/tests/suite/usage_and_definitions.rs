@@ -138,9 +138,8 @@ async fn usage_of_many_hours_adds_up_and_last_months_is_gone() {
 #[tokio::test]
 async fn applying_a_definition_again_changes_nothing() {
     let deployment = Deployment::start().await;
-    let applied = commit(deployment.app.apply_definition(&Actor::operator(), Definition::parse(TORK).unwrap(), false))
-        .await
-        .unwrap();
+    let definition = Definition::parse(&super::support::unlimited(TORK)).unwrap();
+    let applied = commit(deployment.app.apply_definition(&Actor::operator(), definition, false)).await.unwrap();
     assert_eq!((applied.value.differences.len(), applied.value.created, applied.value.applied), (0, false, false));
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use claviger_domain::key::Metadata;
 use claviger_domain::limits;
 use claviger_domain::scope::{Scope, ScopeError};
+use claviger_domain::subscription::AnchorDay;
 use claviger_domain::time::Timestamp;
 use serde::Serialize;
 
@@ -62,6 +63,19 @@ fn seconds(text: &str, least: i64, most: i64) -> Result<i64, String> {
 pub(crate) fn timestamp(text: &str) -> Result<Timestamp, String> {
     let midnight = || format!("{text}T00:00:00Z").parse();
     text.parse().or_else(|_| midnight()).map_err(|_| "expected 2027-01-31 or 2027-01-31T12:00:00Z".to_owned())
+}
+
+/// An anchor day, or none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Anchor(pub(crate) Option<AnchorDay>);
+
+/// A day of the month, or `none`.
+pub(crate) fn anchor_day(text: &str) -> Result<Anchor, String> {
+    if text == "none" {
+        return Ok(Anchor(None));
+    }
+    let day = text.parse::<u8>().ok().and_then(|day| AnchorDay::try_from(day).ok());
+    day.map(|day| Anchor(Some(day))).ok_or_else(|| "expected a day of the month, 1 to 31, or none".to_owned())
 }
 
 /// A JSON object.

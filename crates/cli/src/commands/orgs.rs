@@ -13,8 +13,8 @@ const PATH: &str = "/admin/v1/organizations";
 
 pub(super) async fn run(session: &Session, command: OrgsCommand) -> Result<(), Failure> {
     match command {
-        OrgsCommand::Create { name, quiet, once } => {
-            let answer = session.server.create(PATH, json!({"name": name}), &once).await?;
+        OrgsCommand::Create { name, time_zone, quiet, once } => {
+            let answer = session.server.create(PATH, json!({"name": name, "time_zone": time_zone}), &once).await?;
             if quiet {
                 return output::print(&output::clean(&text(&answer, "id")));
             }
@@ -34,6 +34,17 @@ pub(super) async fn run(session: &Session, command: OrgsCommand) -> Result<(), F
         }
         OrgsCommand::Show { id } => {
             let answer = session.server.get(&format!("{PATH}/{id}"), &[]).await?;
+            session.show(&answer, || details(session, &answer))
+        }
+        OrgsCommand::Update { id, name, time_zone } => {
+            let mut body = json!({});
+            if let Some(name) = name {
+                body["name"] = json!(name);
+            }
+            if let Some(time_zone) = time_zone {
+                body["time_zone"] = json!(time_zone);
+            }
+            let answer = session.server.patch(&format!("{PATH}/{id}"), body).await?;
             session.show(&answer, || details(session, &answer))
         }
         OrgsCommand::Suspend { id } => set_status(session, id, "suspended", "Suspended").await,
@@ -69,6 +80,7 @@ fn details(session: &Session, organization: &Value) -> String {
         ("id", text(organization, "id")),
         ("name", text(organization, "name")),
         ("status", text(organization, "status")),
+        ("time zone", text(organization, "time_zone")),
         ("created", long_value(&organization["created_at"], session.now, "")),
     ])
 }

@@ -6,6 +6,7 @@ use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Kind, Metadata, Name};
 use claviger_domain::limits;
 use claviger_domain::organization::Organization;
+use claviger_domain::period::TimeZone;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::IssuedSecret;
@@ -130,7 +131,7 @@ impl<'a> Garden<'a> {
         let title = name(title);
         let organization = match existing.iter().find(|organization| organization.name == title) {
             Some(organization) => organization.id,
-            None => app.create_organization(&Actor::operator(), title).await?.commit().await?.value.id,
+            None => app.create_organization(&Actor::operator(), title, TimeZone::UTC).await?.commit().await?.value.id,
         };
         Ok(Self { app, api, organization })
     }

@@ -48,3 +48,18 @@ impl<S: Send + Sync, T: Identified> FromRequestParts<S> for Id<T> {
         text.parse().map(Self).map_err(|_| Failure::not_found(T::WHAT))
     }
 }
+
+/// The `{id}` and `{api}` of a route.
+pub(crate) struct IdInApi<T>(pub(crate) T, pub(crate) ApiName);
+
+impl<S: Send + Sync, T: Identified> FromRequestParts<S> for IdInApi<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Ok(Path((id, api))) = Path::<(String, String)>::from_request_parts(parts, state).await else {
+            return Err(Failure::not_found(T::WHAT));
+        };
+        let id = id.parse().map_err(|_| Failure::not_found(T::WHAT))?;
+        Ok(Self(id, api.parse().map_err(|_| Failure::not_found(ApiName::WHAT))?))
+    }
+}

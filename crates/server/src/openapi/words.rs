@@ -42,6 +42,18 @@ pub(crate) enum OrganizationStatus {
     Suspended,
 }
 
+/// How an organization stands with its bill. Keys work while it is `trialing` or `active`, and while it is `past_due` until the
+/// definition's grace period is over.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum BillingState {
+    Trialing,
+    Active,
+    PastDue,
+    Canceled,
+    Suspended,
+}
+
 /// Where, from where and for what a key may be used. All must hold. `null` restricts nothing; an empty list
 /// allows nothing.
 #[derive(ToSchema)]
@@ -130,6 +142,67 @@ pub(crate) struct Endpoint {
     /// The only environment that may call it, when it is not for both.
     #[schema(nullable = false)]
     environment: Option<Environment>,
+    /// The units that a call uses of rate limits and quotas, and that are billed. 1 when absent; 0 is not limited.
+    #[schema(required = false, nullable = false, maximum = 100000)]
+    cost: Option<u32>,
+}
+
+/// What may be bought. A limit that is absent does not limit.
+#[derive(ToSchema)]
+pub(crate) struct Plan {
+    #[schema(example = "pro")]
+    name: String,
+    /// Its name for people.
+    title: String,
+    /// Whether keys work at all.
+    api_access: bool,
+    /// The kinds of keys that can be made; all when absent.
+    #[schema(nullable = false)]
+    kinds: Option<Vec<Kind>>,
+    /// Keys that are neither revoked nor expired, ephemeral ones aside.
+    #[schema(nullable = false, maximum = 10000)]
+    keys: Option<u32>,
+    /// The same for ephemeral keys.
+    #[schema(nullable = false, maximum = 10000)]
+    ephemeral_keys: Option<u32>,
+    /// Units that live keys may use in a billing period.
+    #[schema(nullable = false)]
+    quota: Option<u64>,
+    /// The same for each single key.
+    #[schema(nullable = false)]
+    key_quota: Option<u64>,
+    /// All of which a call must stay within.
+    #[schema(required = false, max_items = 6)]
+    rate_limits: Vec<RateLimit>,
+}
+
+/// So many units in so many seconds.
+#[derive(ToSchema)]
+pub(crate) struct RateLimit {
+    /// Its name in answers.
+    #[schema(example = "burst")]
+    name: String,
+    /// Whose calls count together.
+    per: Per,
+    /// Only calls to endpoints that ask for this scope count.
+    #[schema(nullable = false)]
+    scope: Option<String>,
+    /// How many.
+    units: u64,
+    /// In how long.
+    #[schema(minimum = 1, maximum = 86400)]
+    seconds: u32,
+    /// How many at once after a pause; `units` when absent.
+    #[schema(nullable = false)]
+    burst: Option<u64>,
+}
+
+/// Whose calls a rate limit counts together.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Per {
+    Organization,
+    Key,
 }
 
 /// An error in an api's own envelope.

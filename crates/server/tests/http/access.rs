@@ -42,6 +42,9 @@ const TABLE: &str = "
     adminCreateOrganization  401  401     401   401  401     401   401       401  201   201
     adminShowOrganization    401  401     401   401  401     401   401       401  200   200
     adminUpdateOrganization  401  401     401   401  401     401   401       401  200   200
+    adminListSubscriptions   401  401     401   401  401     401   401       401  200   200
+    adminShowSubscription    401  401     401   401  401     401   401       401  200   200
+    adminSetSubscription     401  401     401   401  401     401   401       401  200   200
     adminListKeys            401  401     401   401  401     401   401       401  200   200
     adminCreateKey           401  401     401   401  401     401   401       401  201   201
     adminShowKey             401  401     401   401  401     401   401       401  200   200
@@ -205,7 +208,13 @@ fn needed_scope(operation: &str) -> &'static str {
 
 /// The operation's path, with a fresh thing for its id, and the query that it cannot do without.
 async fn target(deployment: &Deployment, row: &Row) -> String {
-    let path = row.path.replace("{name}", if row.operation == "adminApplyApi" { "fresh" } else { "plain" });
+    if row.path.contains("{api}") {
+        deployment.define_with_plans().await;
+    }
+    let path = row
+        .path
+        .replace("{api}", "planned")
+        .replace("{name}", if row.operation == "adminApplyApi" { "fresh" } else { "plain" });
     let id = match path.as_str() {
         _ if path.contains("keys/{id}") => {
             deployment.create(deployment.mine, restricted(&[API_KEYS_WRITE])).await.id.to_string()
@@ -250,6 +259,7 @@ fn body(deployment: &Deployment, row: &Row) -> Option<Value> {
             body["api"] = "plain".into();
             Some(body)
         }
+        "adminSetSubscription" => Some(json!({"plan": "small"})),
         "adminBulkRevokeKeys" => Some(json!({"organization": deployment.theirs, "dry_run": true})),
         "adminCreateOrganization" | "adminCreateVerifier" | "adminCreateAdminToken" => Some(json!({"name": "new"})),
         "adminApplyApi" => Some(Value::String(

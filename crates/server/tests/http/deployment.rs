@@ -8,6 +8,7 @@ use claviger_domain::address::{ForwardingHeader, TrustedProxies};
 use claviger_domain::definition::Definition;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{Environment, Kind, Metadata};
+use claviger_domain::period::TimeZone;
 use claviger_domain::random::PredictableEntropy;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
@@ -58,9 +59,16 @@ impl Deployment {
         for text in [definition("plain", "/v1", "pl"), definition("envelope", "/e1", "en")] {
             commit(app.apply_definition(&Actor::operator(), text, false)).await.unwrap();
         }
-        let mine = commit(app.create_organization(&Actor::operator(), "Mine".parse().unwrap())).await.unwrap().value.id;
-        let theirs =
-            commit(app.create_organization(&Actor::operator(), "Theirs".parse().unwrap())).await.unwrap().value.id;
+        let mine = commit(app.create_organization(&Actor::operator(), "Mine".parse().unwrap(), TimeZone::UTC))
+            .await
+            .unwrap()
+            .value
+            .id;
+        let theirs = commit(app.create_organization(&Actor::operator(), "Theirs".parse().unwrap(), TimeZone::UTC))
+            .await
+            .unwrap()
+            .value
+            .id;
         let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], ForwardingHeader::XForwardedFor);
         let state = ServerState {
             app: Arc::clone(&app),
@@ -78,6 +86,15 @@ impl Deployment {
         commit(self.app.apply_definition(&Actor::operator(), definition(name, base_path, prefix), false))
             .await
             .unwrap();
+    }
+
+    /// Adds the api `planned`, which has the plans `small`, the default, and `large`.
+    pub(crate) async fn define_with_plans(&self) {
+        let plans = "[subscriptions]\ndefault_plan = \"small\"\n[[plans]]\nname = \"small\"\ntitle = \"Small\"\nkeys = 2\n\
+                     [[plans]]\nname = \"large\"\ntitle = \"Large\"\n";
+        let whole = format!("{}\n{plans}", text("planned", "/planned", "pn"));
+        let definition = Definition::parse(&whole).unwrap();
+        commit(self.app.apply_definition(&Actor::operator(), definition, false)).await.unwrap();
     }
 
     /// Every byte that is on the disk: the database and its journal.
@@ -157,6 +174,10 @@ pub(crate) fn restricted(scopes: &[&str]) -> CreateKey {
 }
 
 fn definition(name: &str, base_path: &str, prefix: &str) -> Definition {
+    Definition::parse(&text(name, base_path, prefix)).unwrap()
+}
+
+fn text(name: &str, base_path: &str, prefix: &str) -> String {
     let form = if name == "envelope" { "envelope" } else { "problem" };
     let mut text = format!(
         "name = \"{name}\"\ntitle = \"{name}\"\nhosts = [\"{name}.example.com\"]\nbase_path = \"{base_path}\"\n\
@@ -173,5 +194,5 @@ fn definition(name: &str, base_path: &str, prefix: &str) -> Definition {
             )]);
         }
     }
-    Definition::parse(&text).unwrap()
+    text
 }

@@ -6,6 +6,7 @@
 
 use claviger_app::CreateKey;
 use claviger_domain::peer::Peer;
+use claviger_domain::period::TimeZone;
 use serde_json::{Value, json};
 
 use crate::deployment::Deployment;
@@ -122,7 +123,7 @@ async fn while_the_first_is_at_work_the_second_is_refused() {
     let deployment = Deployment::start().await;
     // Whoever holds the turn keeps all others waiting until it is dropped.
     let operator = claviger_app::Actor::operator();
-    let held = deployment.app.create_organization(&operator, "Held".parse().unwrap()).await.unwrap();
+    let held = deployment.app.create_organization(&operator, "Held".parse().unwrap(), TimeZone::UTC).await.unwrap();
     let call = || keyed(deployment.operator("POST /admin/v1/organizations").json(&json!({"name": "Once"})));
     let mut first = Box::pin(call().send());
     tokio::select! {
@@ -143,7 +144,7 @@ async fn while_the_first_is_at_work_the_second_is_refused() {
     first.expect(201);
 
     // The request of a caller that hangs up is carried through, and whoever comes again is told what came of it.
-    let held = deployment.app.create_organization(&operator, "Held".parse().unwrap()).await.unwrap();
+    let held = deployment.app.create_organization(&operator, "Held".parse().unwrap(), TimeZone::UTC).await.unwrap();
     let other = || deployment.operator("POST /admin/v1/verifiers").json(&json!({"name": "v"})).header(HEADER, "v");
     let mut fleeing = Box::pin(other().send());
     tokio::select! {

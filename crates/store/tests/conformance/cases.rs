@@ -309,23 +309,37 @@ pub(crate) async fn keys_are_counted_and_summed_up(store: Store) {
         Key { expires_at: Some(NOW), ..key(3) },
         Key { revocation: Some(Revocation { at: NOW, reason: None }), ..key(4) },
         Key { disabled: true, ..key(5) },
+        Key { kind: Kind::Ephemeral, parent_id: Some(KeyId::from_u128(1)), expires_at: Some(later(1)), ..key(6) },
+        Key { kind: Kind::Ephemeral, parent_id: Some(KeyId::from_u128(1)), expires_at: Some(NOW), ..key(7) },
     ];
     create_keys(&store, &all).await;
     let mut reader = store.read().await.unwrap();
     let (organization, api) = (OrganizationId::from_u128(1), "tork".parse().unwrap());
-    assert_eq!(keys::count_live(&mut reader, organization, &api, NOW).await.unwrap(), 3);
+    let counts = |standing, enabled, ephemeral| keys::KeyCounts { standing, enabled, ephemeral };
+    assert_eq!(keys::count_live(&mut reader, organization, &api, NOW).await.unwrap(), counts(3, 2, 1));
+    assert_eq!(keys::count_kept(&mut reader, organization, &api).await.unwrap(), counts(5, 4, 2));
+    let beyond = async |reader: &mut _, oldest| {
+        let keys = keys::list_enabled_beyond(reader, organization, &api, NOW, oldest).await.unwrap();
+        keys.iter().map(|key| key.id.as_u128()).collect::<Vec<_>>()
+    };
+    assert_eq!(beyond(&mut reader, 0).await, [1, 2]);
+    assert_eq!(beyond(&mut reader, 1).await, [2]);
     assert_eq!(keys::list_prefixes(&mut reader, &api).await.unwrap(), ["tork_rk_", "tork_sk_"]);
     let mut sets = keys::list_scope_sets(&mut reader, &api, NOW).await.unwrap();
     assert_eq!(keys::list_restrictions(&mut reader, &api, NOW).await.unwrap(), []);
     assert!(!keys::has_overlap(&mut reader, &api, NOW).await.unwrap());
     sets.sort_by_key(|(_, count)| *count);
-    assert_eq!(sets.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(sets.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [1, 3]);
 }
 
 pub(crate) async fn dead_ephemeral_keys_are_found_and_deleted(store: Store) {
     put_place(&store).await;
-    let child =
-        |number, dies| Key { parent_id: Some(KeyId::from_u128(1)), expires_at: Some(later(dies)), ..key(number) };
+    let child = |number, dies| Key {
+        kind: Kind::Ephemeral,
+        parent_id: Some(KeyId::from_u128(1)),
+        expires_at: Some(later(dies)),
+        ..key(number)
+    };
     create_keys(
         &store,
         &[key(1), child(2, 5), child(3, 6), child(4, 50), Key { expires_at: Some(later(1)), ..key(5) }],

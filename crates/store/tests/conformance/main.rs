@@ -7,6 +7,7 @@
 
 mod cases;
 mod opening;
+mod plans;
 mod shared;
 mod snapshot;
 
@@ -60,9 +61,11 @@ on_both![
     shared::old_test_keys_that_were_to_live_shortly_are_found,
     shared::many_keys_are_written_at_once,
     shared::digests_are_found_with_whose_they_are,
-    shared::retired_digests_are_known_as_long_as_their_key,
+    shared::retired_digests_are_known_for_ever,
     shared::a_database_keeps_its_identity,
     shared::selected_keys_are_counted_and_listed_while_they_live,
+    plans::subscriptions_are_put_found_and_counted,
+    plans::keys_that_ended_long_ago_are_found_and_their_makers_known,
 ];
 
 async fn sqlite_store(folder: &tempfile::TempDir) -> Store {
@@ -75,9 +78,14 @@ async fn postgres_store() -> Store {
 
 #[test]
 fn every_store_function_is_named_in_the_suite() {
-    let suite =
-        [include_str!("cases.rs"), include_str!("opening.rs"), include_str!("shared.rs"), include_str!("snapshot.rs")]
-            .concat();
+    let suite = [
+        include_str!("cases.rs"),
+        include_str!("opening.rs"),
+        include_str!("plans.rs"),
+        include_str!("shared.rs"),
+        include_str!("snapshot.rs"),
+    ]
+    .concat();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut functions = 0;
     for file in std::fs::read_dir(folder).unwrap() {

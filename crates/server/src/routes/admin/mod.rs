@@ -8,6 +8,7 @@ mod credentials;
 mod import;
 mod keys;
 mod organizations;
+mod subscriptions;
 mod usage;
 mod verifiers;
 
@@ -23,6 +24,7 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
     OpenApiRouter::new()
         .merge(apis::router())
         .merge(organizations::router())
+        .merge(subscriptions::router())
         .merge(keys::router())
         .merge(bulk_revoke::router())
         .merge(import::router())

@@ -14,7 +14,7 @@ use crate::extract::{Id, Operator};
 use crate::idempotency::finish;
 use crate::json::Json;
 use crate::query::{Nothing, Query};
-use crate::requests::{NameBody, OrganizationList, PageParameters, UpdateOrganizationBody};
+use crate::requests::{CreateOrganizationBody, OrganizationList, PageParameters, UpdateOrganizationBody};
 use crate::views::{List, OrganizationView};
 
 const PATH: &str = "/admin/v1/organizations";
@@ -55,16 +55,16 @@ async fn list(
     path = "/admin/v1/organizations",
     operation_id = "adminCreateOrganization",
     tag = "Organizations",
-    request_body = NameBody,
+    request_body = CreateOrganizationBody,
     responses((status = 201, description = "The organization.", body = OrganizationView))
 )]
 async fn create(
     operator: Operator,
     State(state): State<ServerState>,
     Query(Nothing): Query<Nothing>,
-    Json(body): Json<NameBody>,
+    Json(body): Json<CreateOrganizationBody>,
 ) -> Result<Response, Failure> {
-    let mutation = state.app.create_organization(operator.actor(), body.name).await?;
+    let mutation = state.app.create_organization(operator.actor(), body.name, body.time_zone).await?;
     let answer = |organization: Organization, revision| {
         let location = format!("{PATH}/{}", organization.id);
         Ok(Answer::created(&location, &OrganizationView::from(organization))?.revision(revision))
@@ -91,7 +91,7 @@ async fn show(
     Ok(Answer::ok(&OrganizationView::from(organization))?.done())
 }
 
-/// Rename an organization, suspend it or make it active again.
+/// Rename an organization, move it to another time zone, suspend it or make it active again.
 ///
 /// All keys of a suspended organization are refused, and untouched, until it is active again.
 #[utoipa::path(
@@ -110,7 +110,7 @@ async fn update(
     Query(Nothing): Query<Nothing>,
     Json(body): Json<UpdateOrganizationBody>,
 ) -> Result<Response, Failure> {
-    let mutation = state.app.update_organization(operator.actor(), id, body.name, body.status).await?;
+    let mutation = state.app.update_organization(operator.actor(), id, body.into()).await?;
     let updated = mutation.commit().await?;
     Ok(Answer::ok(&OrganizationView::from(updated.value))?.revision(updated.revision).done())
 }

@@ -33,7 +33,7 @@ async fn applying_twice_changes_nothing() {
         shown["endpoints"]
             .as_array()
             .unwrap()
-            .contains(&json!({"endpoint": "GET /new/api-keys", "scope": "api_keys:read"}))
+            .contains(&json!({"endpoint": "GET /new/api-keys", "scope": "api_keys:read", "cost": 0}))
     );
     let list = deployment.operator("GET /admin/v1/apis").send().await.expect(200);
     let names: Vec<_> = list["data"].as_array().unwrap().iter().map(|api| api["name"].as_str().unwrap()).collect();

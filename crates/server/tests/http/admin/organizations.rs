@@ -16,7 +16,9 @@ async fn organizations_are_made_renamed_and_suspended() {
     let reply = patch(json!({"status": "suspended"})).await;
     assert!(reply.header("claviger-revision").is_some());
     assert_eq!(reply.expect(200)["status"], "suspended");
-    let renamed = patch(json!({"name": "Acme Ltd", "status": "active"})).await.expect(200);
+    let renamed =
+        patch(json!({"name": "Acme Ltd", "status": "active", "time_zone": "europe/berlin"})).await.expect(200);
+    assert_eq!((&created["time_zone"], &renamed["time_zone"]), (&json!("UTC"), &json!("Europe/Berlin")));
     assert_eq!(deployment.operator(&format!("GET {location}")).send().await.expect(200), renamed);
     let list = deployment.operator("GET /admin/v1/organizations?limit=2").send().await;
     assert!(list.header("link").is_some());
@@ -38,6 +40,8 @@ async fn bad_requests_are_refused_with_the_field() {
     check("POST /admin/v1/organizations", json!({"name": "x", "status": "active"}), (400, Some("status"))).await;
     check("POST /admin/v1/organizations", json!({"name": "x\u{202e}y"}), (400, Some("name"))).await;
     check(&format!("PATCH {path}"), json!({"status": "deleted"}), (400, Some("status"))).await;
+    check(&format!("PATCH {path}"), json!({"time_zone": "Mars/Olympus"}), (400, Some("time_zone"))).await;
+    check("POST /admin/v1/organizations", json!({"name": "x", "time_zone": "UTC+1"}), (400, Some("time_zone"))).await;
     check(&format!("PATCH {path}"), json!({"status": null}), (400, Some("status"))).await;
     check(&format!("PATCH {path}"), json!({"id": "org_x"}), (400, Some("id"))).await;
     check("PATCH /admin/v1/organizations/org_x", json!({}), (404, None)).await;
