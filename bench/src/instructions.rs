@@ -102,6 +102,7 @@ fn allowed(engine: &Engine, secrets: &[&str]) -> usize {
             ip: Some([198, 51, 100, 7].into()),
             referrer,
             scopes: &[],
+            cost: None,
             at_least_revision: Revision(1),
         };
         engine.verify(NOW, black_box(&request)).is_allowed()

@@ -63,6 +63,7 @@ fn verify_all<'a>(engine: &Engine, presented: impl Iterator<Item = &'a str>) -> 
             ip: Some([198, 51, 100, 7].into()),
             referrer,
             scopes: &[],
+            cost: None,
             at_least_revision: Revision(1),
         };
         engine.verify(black_box(NOW), black_box(&request)).is_allowed()

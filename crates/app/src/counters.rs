@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use claviger_domain::denial::Denial;
 use claviger_domain::id::KeyId;
 use claviger_domain::key::{Environment, Key};
 use claviger_domain::random::Entropy;
@@ -14,7 +13,7 @@ use claviger_store::usage::UsageRow;
 use claviger_store::{Store, StoreError, keys, usage};
 
 use crate::StartError;
-use crate::usage::{ALLOWED, NO_SCOPE, ROWS_PER_WRITE};
+use crate::usage::{NO_SCOPE, ROWS_PER_WRITE};
 
 /// Makes the engine, which counts in the file under an incarnation of its own, if there is to be a file.
 pub(crate) async fn open(
@@ -35,7 +34,7 @@ pub(crate) async fn open(
     }
     // Only now: whoever dies before this leaves the file as it was, and it is all written down again, to the same rows.
     let incarnation = store.next_incarnation(past).await?;
-    let words = file.begin(words_needed(options.usage_cells))?;
+    let words = file.begin(words_needed(options))?;
     let engine = Engine::with_counters(options, std::sync::Arc::new(words), incarnation)
         .map_err(|error| StartError::Counters(error.to_string()))?;
     Ok((engine, incarnation))
@@ -144,9 +143,9 @@ fn row_of(key: &Key, total: &RecoveredTotal) -> UsageRow {
         hour: total.hour,
         key: key.id,
         scope: total.scope.as_ref().map_or_else(|| NO_SCOPE.to_owned(), ToString::to_string),
-        outcome: total.outcome.map_or(ALLOWED, Denial::as_str).to_owned(),
+        outcome: total.outcome.as_str().to_owned(),
         total: i64::try_from(total.count).unwrap_or(i64::MAX),
-        last_used: total.outcome.is_none().then_some(total.last_used),
+        last_used: total.outcome.is_allowed().then_some(total.last_used),
     }
 }
 

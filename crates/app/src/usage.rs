@@ -7,11 +7,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use claviger_domain::denial::Denial;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Key};
 use claviger_domain::time::Timestamp;
-use claviger_engine::UsageTotal;
+use claviger_engine::{Outcome, UsageTotal};
 use claviger_store::usage::UsageRow;
 use claviger_store::{Connection, apis, organizations, usage};
 
@@ -21,8 +20,12 @@ use crate::{Actor, App, AppError, KeyRow};
 
 /// Name of the scope of calls to endpoints that the definition does not list.
 pub const NO_SCOPE: &str = "none";
-/// Name of the outcome of a call that passed.
-pub const ALLOWED: &str = "allowed";
+/// Name of the outcome of a call that passed and cost something.
+pub const ALLOWED: &str = Outcome::Allowed.as_str();
+/// Name of the outcome of a call that passed and cost nothing.
+pub const ALLOWED_FREE: &str = Outcome::AllowedFree.as_str();
+/// Name of what is no call: units beyond the first of calls that passed.
+pub const EXTRA_UNITS: &str = Outcome::ExtraUnits.as_str();
 /// Rows that are written in one transaction: between them, revocations have their turn.
 pub(crate) const ROWS_PER_WRITE: usize = 500;
 /// Written totals of hours older than this are not kept in memory any longer.
@@ -56,7 +59,7 @@ pub struct UsageReport {
     pub key_counts: Option<UsageCounts>,
 }
 
-/// Calls, counted in several ways. Every `by_` adds up to `total`.
+/// Calls, counted in several ways. Every `by_` adds up to `total`, and `billable` counts units.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UsageCounts {
     /// All of them.
@@ -65,7 +68,7 @@ pub struct UsageCounts {
     pub allowed: u64,
     /// Those that were refused.
     pub denied: u64,
-    /// Those that cost something: passed, with a live key.
+    /// The units that those used that passed with a live key: what they cost together.
     pub billable: u64,
     /// By the scope of the endpoint.
     pub by_scope: BTreeMap<String, u64>,
@@ -77,12 +80,16 @@ pub struct UsageCounts {
 
 impl UsageCounts {
     fn add(&mut self, environment: Environment, scope: &str, outcome: &str, total: u64) {
+        let is_billed = environment == Environment::Live && matches!(outcome, ALLOWED | EXTRA_UNITS);
+        self.billable += if is_billed { total } else { 0 };
+        if outcome == EXTRA_UNITS {
+            return;
+        }
         self.total += total;
+        // For whoever reads a report, a call that passed is one, whatever it cost.
+        let outcome = if outcome == ALLOWED_FREE { ALLOWED } else { outcome };
         if outcome == ALLOWED {
             self.allowed += total;
-            if environment == Environment::Live {
-                self.billable += total;
-            }
         } else {
             self.denied += total;
         }
@@ -288,7 +295,7 @@ impl Ledger {
             key: total.key,
             hour: total.hour,
             scope: total.scope.as_ref().map_or_else(|| NO_SCOPE.to_owned(), ToString::to_string),
-            outcome: total.outcome.map_or(ALLOWED, Denial::as_str).to_owned(),
+            outcome: total.outcome.as_str().to_owned(),
         };
         let is_test = total.environment == Environment::Test;
         let count = i64::try_from(total.count).unwrap_or(i64::MAX);
@@ -296,7 +303,7 @@ impl Ledger {
             return;
         }
         let mut memory = self.memory();
-        if total.outcome.is_none() {
+        if total.outcome.is_allowed() {
             memory.note_use(&total);
         }
         if is_test {
@@ -311,7 +318,7 @@ impl Ledger {
             scope: bucket.scope.clone(),
             outcome: bucket.outcome.clone(),
             total: count,
-            last_used: total.outcome.is_none().then_some(total.last_used),
+            last_used: total.outcome.is_allowed().then_some(total.last_used),
         };
         unwritten.pending.insert(bucket, row);
     }

@@ -49,6 +49,8 @@ pub fn verdict_for_api(
         ip: client_address(trusted, request),
         referrer: Referrer::from_headers(lines(&request.headers, ORIGIN), lines(&request.headers, REFERER)),
         scopes: &[],
+        // What the endpoint costs.
+        cost: None,
         at_least_revision: Revision::default(),
     };
     engine.verify(clock.now(), &question)

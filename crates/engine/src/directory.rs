@@ -8,13 +8,17 @@ use claviger_domain::endpoint::{EndpointTable, Method};
 use claviger_domain::format::KeyFormat;
 use claviger_domain::key::Environment;
 use claviger_domain::path::CanonicalPath;
+use claviger_domain::plan::PlanName;
 use claviger_domain::scope::{Scope, Scopes};
+use claviger_domain::time::Timestamp;
 
 use crate::error::ApplyError;
 use crate::scopes::{ScopeBits, ScopeMasks, ScopeSets};
 use crate::slab::Slab;
 use crate::usage::NO_SCOPE;
 use crate::verdict::{ApiIndex, ScopeIndex};
+
+const MICROS_PER_DAY: i64 = 24 * 3600 * 1_000_000;
 
 /// Every defined api, at one moment. An api keeps its [`ApiIndex`] for the life of the engine.
 #[derive(Debug, Default)]
@@ -172,6 +176,30 @@ pub struct CompiledApi {
     sets: Arc<Slab<ArcSwapOption<Scopes>>>,
     /// Every scope that any definition of the api has named since the engine was made, by [`ScopeIndex`].
     names: Box<[Scope]>,
+    /// For how long keys go on working when a payment is due.
+    grace_micros: i64,
+}
+
+/// What definitions of an api have named since the engine was made: each name keeps its place.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) plans: Vec<PlanName>,
+}
+
+/// The place of a name among those known, which grow by it if it is new.
+pub(crate) fn intern<T: Clone + PartialEq>(
+    names: &mut Vec<T>,
+    name: &T,
+    what: &'static str,
+) -> Result<u16, ApplyError> {
+    let known = names.iter().position(|known| known == name);
+    let place = known.unwrap_or(names.len());
+    let number = u16::try_from(place).ok().filter(|number| *number != u16::MAX).ok_or(ApplyError::Full(what))?;
+    if known.is_none() {
+        names.push(name.clone());
+    }
+    Ok(number)
 }
 
 /// What an endpoint asks of a key.
@@ -182,6 +210,8 @@ pub(crate) struct EndpointRule {
     /// The number under which its calls are counted.
     pub(crate) counted_as: u16,
     pub(crate) environment: Option<Environment>,
+    /// What a call costs, unless the caller of verify says otherwise.
+    pub(crate) cost: u32,
 }
 
 impl CompiledApi {
@@ -190,20 +220,25 @@ impl CompiledApi {
     pub(crate) fn new(
         api: &Api,
         sets: &ScopeSets,
-        names: &mut Vec<Scope>,
+        names: &mut Names,
         mut counted_as: impl FnMut(&Scope) -> u16,
     ) -> Result<Self, ApplyError> {
-        let bits = ScopeBits::new(&api.definition, names)?;
+        let bits = ScopeBits::new(&api.definition, &mut names.scopes)?;
+        for plan in api.definition.plans() {
+            intern(&mut names.plans, &plan.name, "plan names")?;
+        }
         let rules = api.definition.endpoints().into_iter().filter_map(|endpoint| {
             let (scope, bit) = bits.find(endpoint.scope.as_str())?;
             let counted_as = counted_as(&endpoint.scope);
-            Some((endpoint.endpoint, EndpointRule { scope, bit, counted_as, environment: endpoint.environment }))
+            let (environment, cost) = (endpoint.environment, endpoint.cost);
+            Some((endpoint.endpoint, EndpointRule { scope, bit, counted_as, environment, cost }))
         });
         let endpoints = EndpointTable::new(rules).expect("a definition was checked for conflicts");
         let listed = api.definition.listed_endpoints().iter().map(|listed| (listed.endpoint.clone(), ()));
         let listed = EndpointTable::new(listed).expect("a definition was checked for conflicts");
         let masks = sets.masks(&bits)?;
-        let names = names.as_slice().into();
+        let names = names.scopes.as_slice().into();
+        let grace_days = i64::from(api.definition.subscription_rules().past_due_grace_days);
         let formats = api.definition.formats().iter().chain(&api.retired_formats).map(with_head).collect();
         Ok(Self {
             definition: api.definition.clone(),
@@ -214,6 +249,7 @@ impl CompiledApi {
             masks,
             sets: Arc::clone(&sets.by_number),
             names,
+            grace_micros: grace_days * MICROS_PER_DAY,
         })
     }
 
@@ -237,6 +273,12 @@ impl CompiledApi {
     pub(crate) fn recognises(&self, text: &str) -> bool {
         let head = head(text.as_bytes());
         self.formats.iter().any(|(mask, prefix, format)| head & mask == *prefix && format.recognises(text))
+    }
+
+    /// Whether keys that work until the grace period is over still do, when that began at this instant.
+    #[inline]
+    pub(crate) fn is_in_grace(&self, since_micros: i64, now: Timestamp) -> bool {
+        now.as_micros() < since_micros.saturating_add(self.grace_micros)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -272,5 +314,6 @@ static UNKNOWN: LazyLock<CompiledApi> = LazyLock::new(|| {
     )
     .expect("a fixed text that a test parses");
     let api = Api { definition, retired_formats: Vec::new() };
-    CompiledApi::new(&api, &ScopeSets::new(), &mut Vec::new(), |_| NO_SCOPE).expect("three scopes are not too many")
+    CompiledApi::new(&api, &ScopeSets::new(), &mut Names::default(), |_| NO_SCOPE)
+        .expect("three scopes are not too many")
 });

@@ -86,6 +86,7 @@ pub struct Description {
 ///     ip: None,
 ///     referrer: None,
 ///     scopes: &[],
+///     cost: None,
 ///     at_least_revision: Revision(0),
 /// };
 /// let now = Timestamp::from_micros(0);
@@ -103,7 +104,7 @@ pub struct Engine {
 impl Engine {
     /// An engine that knows nothing and says no to everything until it is loaded. Its counts are in ordinary memory.
     pub fn new(options: EngineOptions) -> Self {
-        Self::with_region(options, Region::in_memory(options.usage_cells))
+        Self::with_region(options, Region::in_memory(options))
     }
 
     /// As [`new`](Self::new), with its counts in these words, which are all zero and at least
@@ -114,7 +115,7 @@ impl Engine {
     /// # Errors
     /// When the words are too few or not zero.
     pub fn with_counters(options: EngineOptions, words: Words, incarnation: i64) -> Result<Self, CountersError> {
-        Ok(Self::with_region(options, Region::new(options.usage_cells, words, incarnation)?))
+        Ok(Self::with_region(options, Region::new(options, words, incarnation)?))
     }
 
     fn with_region(options: EngineOptions, region: Region) -> Self {

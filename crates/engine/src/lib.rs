@@ -6,7 +6,8 @@
 //! and the verdict is a plain value.
 //!
 //! Reading order: [`verdict`] (the question and the answer), `verify` (the decision), [`directory`] (the apis),
-//! `record` and `index` (how keys are kept, and why a reader needs no lock), `writer` (how news is taken in), [`usage`]
+//! `record` and `index` (how keys are kept, and why a reader needs no lock), `accounts` (what holds for all keys of an
+//! organization on an api), `writer` (how news is taken in), [`usage`]
 //! (how verdicts are counted without losing one). `slab`, `texts` and `sync` are what these stand on.
 
 #![allow(
@@ -14,6 +15,8 @@
     reason = "the checks of a verdict are one straight walk; calls between them were measured"
 )]
 
+mod accounts;
+mod calendars;
 pub mod directory;
 mod engine;
 mod error;
@@ -34,5 +37,5 @@ mod writer;
 pub use directory::{CompiledApi, Directory};
 pub use engine::{Description, Engine, EngineOptions};
 pub use error::ApplyError;
-pub use usage::{Usage, UsageTotal};
+pub use usage::{Outcome, Usage, UsageTotal};
 pub use verdict::{ApiIndex, Request, ScopeIndex, Verdict, VerifiedKey};

@@ -11,6 +11,7 @@ use claviger_domain::time::Timestamp;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
+use crate::engine::EngineOptions;
 use crate::index::Table;
 use crate::record::{Fields, Match, Meta, Record, Records, Terms};
 use crate::sync::{AtomicU64, Ordering};
@@ -41,14 +42,14 @@ fn write(records: &Records, slot: u32, terms: u32, number: u64) {
     records.write_terms(terms, &Terms { meta, parent: None, restrictions: None, old: None }).unwrap();
     let expires_at = Some(Timestamp::from_micros(number as i64));
     let id = KeyId::from_u128(u128::from(number));
-    let fields = Fields { terms, digest: digest(number), id, organization: number as u32, detail: None, expires_at };
+    let fields = Fields { terms, digest: digest(number), id, account: number as u32, detail: None, expires_at };
     records.write(slot, &fields).unwrap();
 }
 
 /// Number of the key that the record is of, if all parts say the same. (Every load multiplies what loom has to try, so
 /// these stand for all.)
 fn number(record: &Record<'_>) -> Option<u64> {
-    let number = u64::from(record.organization());
+    let number = u64::from(record.account());
     let is_whole =
         u64::from(record.meta().set()) == number && record.expires_at() == Some(Timestamp::from_micros(number as i64));
     is_whole.then_some(number)
@@ -86,7 +87,7 @@ fn loom_terms_that_were_left_are_not_mixed_up_with_their_next_content() {
             let records = Arc::clone(&records);
             let expires_at = Some(Timestamp::from_micros(1));
             let id = KeyId::from_u128(1);
-            let fields = Fields { terms: 2, digest: digest(1), id, organization: 1, detail: None, expires_at };
+            let fields = Fields { terms: 2, digest: digest(1), id, account: 1, detail: None, expires_at };
             thread::spawn(move || {
                 records.write(0, &fields).unwrap();
                 records.write_terms(1, &terms(9)).unwrap();
@@ -196,7 +197,7 @@ fn loom_a_rotation_leaves_no_moment_without_a_secret() {
         let before = Terms { meta: meta(7, 0), parent: None, restrictions: None, old: None };
         records.write_terms(1, &before).unwrap();
         let id = KeyId::from_u128(7);
-        let fields = Fields { terms: 1, digest: digest(107), id, organization: 7, detail: None, expires_at: None };
+        let fields = Fields { terms: 1, digest: digest(107), id, account: 7, detail: None, expires_at: None };
         records.write(0, &fields).unwrap();
         let writer = {
             let records = Arc::clone(&records);
@@ -223,9 +224,14 @@ fn book(ledger: &Ledger, hour: i64, tag: Tag, total: u64) {
     *ledger.lock().unwrap().entry((hour, tag.slot())).or_insert(0) += total;
 }
 
+/// A region with tables of two cells.
+fn layout() -> Layout {
+    Layout::of(EngineOptions { usage_cells: 2, keys: 0 })
+}
+
 /// A table of two cells, and the words it stands in.
 fn table() -> (Arc<HourTable>, Words) {
-    let region = Region::in_memory(2);
+    let region = Region::with_layout(layout());
     (Arc::new(HourTable::new(&region, 0)), region.words())
 }
 
@@ -236,7 +242,7 @@ fn key(slot: u32) -> KeyId {
 
 /// Counts as `Tally::count` does.
 fn count(table: &HourTable, ledger: &Ledger, hour: i64, minute: u8, tag: Tag) {
-    if !table.count(hour, minute, tag, key(tag.slot())) {
+    if !table.count(hour, minute, tag, key(tag.slot()), 1) {
         book(ledger, hour, tag, 1);
     }
 }
@@ -249,7 +255,7 @@ fn tag(slot: u32) -> Tag {
 /// What a successor of the process would find: totals by hour and key.
 fn recovered(words: &Words) -> BTreeMap<(i64, KeyId), u64> {
     let mut totals = BTreeMap::new();
-    for found in read_table((**words).as_ref(), Layout::of(2), 0) {
+    for found in read_table((**words).as_ref(), layout(), 0) {
         let (subject, total, _) = found.expect("a cell that makes sense");
         *totals.entry((subject.hour, subject.key)).or_insert(0) += total;
     }
@@ -284,9 +290,9 @@ fn loom_what_was_counted_is_recovered_with_its_key_while_others_claim() {
         let (table, words) = table();
         let other = {
             let table = Arc::clone(&table);
-            thread::spawn(move || table.count(1, 0, tag(2), key(2)))
+            thread::spawn(move || table.count(1, 0, tag(2), key(2), 1))
         };
-        let is_counted = table.count(1, 0, tag(0), key(0));
+        let is_counted = table.count(1, 0, tag(0), key(0), 1);
         // The process may die here, with the other thread anywhere.
         let found = recovered(&words);
         assert_eq!(found.get(&(1, key(0))), is_counted.then_some(&1));
@@ -329,12 +335,12 @@ fn loom_who_claims_a_cell_too_late_leaves_nothing_in_it() {
         assert!(table.take_hour(1));
         let late = {
             let table = Arc::clone(&table);
-            thread::spawn(move || table.count(1, 0, tag(0), key(0)))
+            thread::spawn(move || table.count(1, 0, tag(0), key(0), 1))
         };
         table.close();
         table.hand_over(4);
         // The slot has become another key's.
-        let is_counted = table.count(4, 0, tag(0), key(8));
+        let is_counted = table.count(4, 0, tag(0), key(8), 1);
         late.join().unwrap();
         assert!(is_counted);
         assert_eq!(recovered(&words), BTreeMap::from([((4, key(8)), 1)]));
@@ -347,7 +353,7 @@ fn loom_a_table_without_an_hour_is_opened_for_one() {
         let (table, words) = table();
         let first = {
             let table = Arc::clone(&table);
-            thread::spawn(move || table.count(1, 0, tag(0), key(0)))
+            thread::spawn(move || table.count(1, 0, tag(0), key(0), 1))
         };
         let is_taken = table.take_hour(4);
         let is_counted = first.join().unwrap();
@@ -363,9 +369,9 @@ fn loom_collecting_sees_what_was_counted_before_it() {
         let (table, _) = table();
         let other = {
             let table = Arc::clone(&table);
-            thread::spawn(move || table.count(1, 0, tag(0), key(0)))
+            thread::spawn(move || table.count(1, 0, tag(0), key(0), 1))
         };
-        assert!(table.count(1, 0, tag(0), key(0)));
+        assert!(table.count(1, 0, tag(0), key(0), 1));
         // Our own count is in it, whoever claimed the cell.
         let total: u64 = table.totals().map(|(_, total, _)| total).sum();
         assert!((1..=2).contains(&total), "{total}");
@@ -379,7 +385,7 @@ fn loom_closed_totals_are_final() {
         let (table, words) = table();
         let other = {
             let table = Arc::clone(&table);
-            thread::spawn(move || table.count(1, 0, tag(0), key(0)))
+            thread::spawn(move || table.count(1, 0, tag(0), key(0), 1))
         };
         table.close();
         let totals = || table.totals().map(|(_, total, _)| total).sum::<u64>();

@@ -7,7 +7,7 @@
 //! | 0 | sequence number (32 bits, odd while the record is being written), row of its terms (32) |
 //! | 1-4 | digest of the current secret |
 //! | 5-6 | id |
-//! | 7 | row of the organization (32), place of name and metadata + 1 (32) |
+//! | 7 | row of the [account](crate::accounts) (32), place of name and metadata + 1 (32) |
 //!
 //! What it may do stands in its *terms*, another line, shared by all plain keys that may do the same:
 //!
@@ -96,7 +96,7 @@ pub(crate) struct Fields {
     pub(crate) terms: u32,
     pub(crate) digest: [u64; 4],
     pub(crate) id: KeyId,
-    pub(crate) organization: u32,
+    pub(crate) account: u32,
     pub(crate) detail: Option<u32>,
     pub(crate) expires_at: Option<Timestamp>,
 }
@@ -189,7 +189,7 @@ impl Records {
         let id = fields.id.as_u128();
         line.0[5].store((id >> 64) as u64, Ordering::Relaxed);
         line.0[6].store(id as u64, Ordering::Relaxed);
-        line.0[7].store(u64::from(fields.organization) << 32 | handle(fields.detail), Ordering::Relaxed);
+        line.0[7].store(u64::from(fields.account) << 32 | handle(fields.detail), Ordering::Relaxed);
         if let Some((row, at)) = expiry {
             row.store(at.as_micros() as u64, Ordering::Relaxed);
         }
@@ -288,7 +288,7 @@ impl Record<'_> {
     }
 
     #[inline]
-    pub(crate) fn organization(&self) -> u32 {
+    pub(crate) fn account(&self) -> u32 {
         (self.line.0[7].load(Ordering::Relaxed) >> 32) as u32
     }
 

@@ -12,6 +12,7 @@ use arc_swap::ArcSwapOption;
 use claviger_domain::definition::Definition;
 use claviger_domain::scope::{Scope, Scopes};
 
+use crate::directory::intern;
 use crate::error::ApplyError;
 use crate::slab::Slab;
 use crate::sync::{AtomicU64, Ordering};
@@ -41,13 +42,7 @@ impl ScopeBits {
     pub(crate) fn new(definition: &Definition, names: &mut Vec<Scope>) -> Result<Self, ApplyError> {
         let mut bits = Vec::new();
         for (position, scope) in definition.scopes().into_iter().enumerate() {
-            let known = names.iter().position(|name| *name == scope.name);
-            let number = known.unwrap_or(names.len());
-            if known.is_none() {
-                names.push(scope.name.clone());
-            }
-            let number = u16::try_from(number).ok().filter(|number| *number != u16::MAX);
-            let index = ScopeIndex(number.ok_or(ApplyError::Full("scope names"))?);
+            let index = ScopeIndex(intern(names, &scope.name, "scope names")?);
             // A definition has at most SCOPES_PER_API_MAX = 60 scopes.
             bits.push((scope.name, index, 1 << position));
         }

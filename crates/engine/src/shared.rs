@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use claviger_domain::id::OrganizationId;
 use claviger_domain::restriction::Restrictions;
 
+use crate::accounts::Accounts;
+use crate::calendars::Calendars;
 use crate::directory::Directory;
 use crate::index::Table;
 use crate::record::Records;
@@ -18,7 +19,6 @@ use crate::usage::{HourTable, Region, ScopeNames, TABLES};
 
 /// The revision of an engine that knows nothing.
 pub(crate) const NOT_LOADED: i64 = i64::MIN;
-const ORGANIZATIONS_MAX: usize = 1 << 28;
 const RESTRICTIONS_MAX: usize = 1 << 26;
 
 /// What is replaced as a whole, and rarely: when an api is defined or the index has grown.
@@ -57,7 +57,8 @@ pub(crate) struct Shared {
     /// The epoch of the newest directory.
     pub(crate) epoch: AtomicU64,
     pub(crate) records: Records,
-    pub(crate) organizations: Organizations,
+    pub(crate) accounts: Accounts,
+    pub(crate) calendars: Calendars,
     pub(crate) restrictions: Slab<ArcSwapOption<Restrictions>>,
     pub(crate) texts: Texts,
     /// Digests of the verifiers that are not revoked.
@@ -85,7 +86,8 @@ impl Shared {
             directory: ArcSwap::new(directory),
             epoch: AtomicU64::new(0),
             records: Records::new(),
-            organizations: Organizations::new(),
+            accounts: Accounts::new(&region),
+            calendars: Calendars::new(),
             restrictions: Slab::new(RESTRICTIONS_MAX),
             texts: Texts::new(),
             verifiers: ArcSwap::default(),
@@ -142,66 +144,9 @@ impl Shared {
         let tables: usize = self.hours.iter().map(HourTable::memory_bytes).sum();
         let apis: usize = view.directory.iter().map(|(_, api)| api.memory_bytes()).sum();
         let slabs = self.records.memory_bytes()
-            + self.organizations.memory_bytes()
+            + self.accounts.memory_bytes()
             + self.restrictions.memory_bytes()
             + self.texts.memory_bytes();
         view.index.memory_bytes() + tables + self.region.memory_bytes() + apis + slabs
-    }
-}
-
-/// Organizations by row: their ids, and in words of their own, which stay in the processor's cache, one bit for each
-/// whose keys work.
-#[derive(Debug)]
-pub(crate) struct Organizations {
-    ids: Slab<[AtomicU64; 2]>,
-    active: Slab<AtomicU64>,
-}
-
-impl Organizations {
-    fn new() -> Self {
-        Self { ids: Slab::new(ORGANIZATIONS_MAX), active: Slab::new(ORGANIZATIONS_MAX / 64) }
-    }
-
-    /// Makes a row for an organization, whose keys do not work yet.
-    pub(crate) fn insert(&self, row: u32, id: OrganizationId) -> Option<()> {
-        self.active.ensure(row / 64)?;
-        let words = self.ids.ensure(row)?;
-        let id = id.as_u128();
-        words[0].store((id >> 64) as u64, Ordering::Relaxed);
-        words[1].store(id as u64, Ordering::Relaxed);
-        Some(())
-    }
-
-    /// One caller at a time.
-    pub(crate) fn set_active(&self, row: u32, is_active: bool) {
-        let Some(word) = self.active.get(row / 64) else { return };
-        let bit = 1 << (row % 64);
-        let others = word.load(Ordering::Relaxed) & !bit;
-        word.store(if is_active { others | bit } else { others }, Ordering::Release);
-    }
-
-    /// Whether the organization's keys work.
-    #[inline]
-    pub(crate) fn is_active(&self, row: u32) -> bool {
-        self.active.get(row / 64).is_some_and(|word| word.load(Ordering::Relaxed) >> (row % 64) & 1 == 1)
-    }
-
-    /// Has the processor fetch the id.
-    #[inline]
-    pub(crate) fn prefetch(&self, row: u32) {
-        if let Some(words) = self.ids.get(row) {
-            words[0].load(Ordering::Relaxed);
-        }
-    }
-
-    #[inline]
-    pub(crate) fn id(&self, row: u32) -> Option<OrganizationId> {
-        let words = self.ids.get(row)?;
-        let [high, low] = [0, 1].map(|word| u128::from(words[word].load(Ordering::Relaxed)));
-        Some(OrganizationId::from_u128(high << 64 | low))
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.ids.memory_bytes() + self.active.memory_bytes()
     }
 }

@@ -28,6 +28,9 @@ pub struct Request<'a> {
     pub referrer: Option<Referrer<'a>>,
     /// Scopes the caller of verify asks for beyond the endpoint's own.
     pub scopes: &'a [&'a str],
+    /// What the call costs, in units of rate limits and quotas: at most [`claviger_domain::limits::COST_MAX`], and what
+    /// is more counts as that. `None` leaves it to the endpoint, and is one where the definition does not name it.
+    pub cost: Option<u32>,
     /// The least revision the answer must know of.
     pub at_least_revision: Revision,
 }

@@ -9,24 +9,26 @@ use claviger_domain::credential::Credential;
 use claviger_domain::denial::Denial;
 use claviger_domain::endpoint::Method;
 use claviger_domain::id::KeyId;
+use claviger_domain::limits::COST_MAX;
 use claviger_domain::path::CanonicalPath;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::secret::PresentedSecret;
 use claviger_domain::time::{Timestamp, has_expired};
 
+use crate::accounts::State;
 use crate::directory::{CompiledApi, Directory, EndpointRule};
 use crate::record::{Match, Meta, Record};
 use crate::scopes::{FULL, holds};
 use crate::shared::{NOT_LOADED, Shared, View};
 use crate::sync::Ordering;
-use crate::usage::{NO_SCOPE, Sighting, Usage};
+use crate::usage::{NO_SCOPE, Outcome, Sighting, Usage};
 use crate::verdict::{ApiIndex, Request, ScopeIndex, Verdict, VerifiedKey};
 
 /// What a record says of a key, read in one undisturbed look.
 #[derive(Clone, Copy)]
 struct Facts {
     slot: u32,
-    organization: u32,
+    account: u32,
     id: KeyId,
     meta: Meta,
     expires_at: Option<Timestamp>,
@@ -140,10 +142,10 @@ fn decide(
     let rule = request.endpoint.and_then(|(method, path)| api.endpoints.find(method, path)).copied();
     let inquiry = Inquiry { shared, now, request, directory, index, api, rule };
     let tally = usage.tally(now, rule.map_or(NO_SCOPE, |rule| rule.counted_as));
-    let found = view.index.find(&digest, |slot, organization| {
+    let found = view.index.find(&digest, |slot, account| {
         shared.records.prefetch(slot);
         tally.prefetch(slot);
-        shared.organizations.prefetch(organization);
+        shared.accounts.prefetch(account);
         shared.records.read(slot, |record| inquiry.facts(record, slot, Some(&digest)))?
     });
     // The epoch after the record: see `facts`.
@@ -158,10 +160,11 @@ fn decide(
         if key.is_bound { inquiry.judge_bound(&mut key, &digest)? } else { inquiry.judge(&key, Parent::None, &[]) };
     verdict.decision = judged.map_err(|(denial, _)| denial);
     verdict.missing_scope = judged.err().and_then(|(_, scope)| scope);
-    let Facts { slot, id, organization, meta, expires_at, .. } = key;
-    tally.count(&Sighting { slot, id, organization, meta, outcome: verdict.decision.err() });
+    let Facts { slot, id, account, meta, expires_at, .. } = key;
+    let cost = inquiry.cost();
+    tally.count(&Sighting { slot, id, account, meta, outcome: Outcome::of(verdict.decision, cost), cost });
     // Last, because nothing waits for it: the organization's id is one more thing to fetch.
-    verdict.key = shared.organizations.id(organization).map(|organization| VerifiedKey {
+    verdict.key = shared.accounts.id(account).map(|organization| VerifiedKey {
         id,
         organization,
         kind: meta.kind(),
@@ -185,7 +188,7 @@ impl Inquiry<'_> {
         let meta = record.meta();
         Some(Facts {
             slot,
-            organization: record.organization(),
+            account: record.account(),
             id: record.id(),
             meta,
             expires_at: record.expires_at(),
@@ -201,6 +204,13 @@ impl Inquiry<'_> {
     #[inline]
     fn is_outdated(&self) -> bool {
         self.directory.epoch < self.shared.epoch.load(Ordering::Acquire)
+    }
+
+    /// What the call costs.
+    #[inline]
+    fn cost(&self) -> u32 {
+        let asked = self.request.cost.map(|cost| cost.min(COST_MAX));
+        asked.or(self.rule.map(|rule| rule.cost)).unwrap_or(1)
     }
 
     fn find_bound(&self, slot: u32, digest: Option<&[u64; 4]>) -> Option<Bound> {
@@ -244,7 +254,7 @@ impl Inquiry<'_> {
     #[inline(always)]
     fn judge(&self, key: &Facts, parent: Parent<'_>, restrictions: &[&Restrictions]) -> Result<(), Refusal> {
         self.check_life(key, parent).map_err(|denial| (denial, None))?;
-        if !self.shared.organizations.is_active(key.organization) {
+        if !self.is_open(key.account) {
             return Err((Denial::SubscriptionInactive, None));
         }
         let required = self.rule.and_then(|rule| rule.environment);
@@ -269,6 +279,14 @@ impl Inquiry<'_> {
         }
         let parent_mask = parent.known().map_or(FULL, |parent| parent.mask);
         self.check_scopes(key.mask, parent_mask).map_err(|missing| (Denial::InsufficientScope, missing))
+    }
+
+    /// Whether the keys of the account work: its organization is active, and its subscription gives access.
+    #[inline(always)]
+    fn is_open(&self, account: u32) -> bool {
+        let Some(account) = self.shared.accounts.get(account) else { return false };
+        let state = account.state();
+        state.has(State::OPEN) || (state.has(State::IN_GRACE) && self.api.is_in_grace(account.since(), self.now))
     }
 
     /// Revoked, disabled, expired: its own or its parent's.

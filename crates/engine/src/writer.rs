@@ -1,5 +1,7 @@
 //! Taking in what the feed says. One writer at a time, so everything here may think.
 
+mod accounts;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -8,13 +10,13 @@ use claviger_domain::change::{Change, Verifier};
 use claviger_domain::definition::Api;
 use claviger_domain::id::{KeyId, OrganizationId, VerifierId};
 use claviger_domain::key::{ApiName, Environment, Key, Kind};
-use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::restriction::Restrictions;
-use claviger_domain::scope::{Scope, Scopes};
+use claviger_domain::scope::Scopes;
 use claviger_domain::time::{Timestamp, has_expired};
 use hashbrown::HashTable;
 
-use crate::directory::{CompiledApi, Directory};
+use self::accounts::Book;
+use crate::directory::{CompiledApi, Directory, Names};
 use crate::error::ApplyError;
 use crate::index::{SLOTS_MAX, Table};
 use crate::record::{Fields, Meta, Record, Terms};
@@ -46,8 +48,7 @@ pub(crate) struct Writer {
     terms_shared: HashMap<Meta, (u32, u32)>,
     terms: Rows,
     restrictions: Rows,
-    /// Rows by organization id.
-    organizations: HashTable<u32>,
+    book: Book,
     apis: Vec<ApiEntry>,
     api_indexes: HashMap<ApiName, ApiIndex>,
     texts: TextsWriter,
@@ -76,8 +77,9 @@ impl Rows {
 
 #[derive(Debug)]
 struct ApiEntry {
+    name: ApiName,
     sets: ScopeSets,
-    scope_names: Vec<Scope>,
+    names: Names,
     compiled: Option<Arc<CompiledApi>>,
 }
 
@@ -87,6 +89,7 @@ pub(crate) struct Seen {
     pub(crate) apis: HashSet<ApiName>,
     pub(crate) keys: HashSet<KeyId>,
     pub(crate) organizations: HashSet<OrganizationId>,
+    pub(crate) subscriptions: HashMap<OrganizationId, Vec<ApiName>>,
     pub(crate) verifiers: HashSet<VerifierId>,
 }
 
@@ -102,7 +105,9 @@ impl Seen {
             Change::Verifier(verifier) => {
                 self.verifiers.insert(verifier.id);
             }
-            Change::Subscription(_) => {}
+            Change::Subscription(subscription) => {
+                self.subscriptions.entry(subscription.organization).or_default().push(subscription.api.clone());
+            }
             Change::Api(api) => {
                 self.apis.insert(api.definition.name().clone());
             }
@@ -121,7 +126,7 @@ struct Holdings {
     detail: Option<u32>,
     digest: [u64; 4],
     old: Option<([u64; 4], i64)>,
-    organization: u32,
+    account: u32,
 }
 
 impl Writer {
@@ -140,7 +145,7 @@ impl Writer {
             terms_shared: HashMap::new(),
             terms: Rows { next: TERMS_UNKNOWN + 1, free: Vec::new() },
             restrictions: Rows::default(),
-            organizations: HashTable::new(),
+            book: Book::default(),
             apis: Vec::new(),
             api_indexes: HashMap::new(),
             texts: TextsWriter::default(),
@@ -164,7 +169,7 @@ impl Writer {
         match change {
             Change::Api(api) => self.apply_api(shared, api),
             Change::Organization(organization) => self.apply_organization(shared, organization),
-            Change::Subscription(_) => Ok(()),
+            Change::Subscription(subscription) => self.apply_subscription(shared, subscription),
             Change::Key(key) => self.apply_key(shared, key),
             Change::KeyRemoved { id } => self.remove_key(shared, *id),
             Change::Verifier(verifier) => {
@@ -182,11 +187,6 @@ impl Writer {
         for id in gone {
             self.remove_key(shared, id)?;
         }
-        for row in &self.organizations {
-            if shared.organizations.id(*row).is_some_and(|id| !seen.organizations.contains(&id)) {
-                shared.organizations.set_active(*row, false);
-            }
-        }
         self.verifiers.retain(|id, _| seen.verifiers.contains(id));
         self.publish_verifiers(shared);
         let mut is_without = false;
@@ -196,7 +196,8 @@ impl Writer {
         if is_without {
             self.publish_directory(shared);
         }
-        Ok(())
+        // After the apis: an account of one that is gone is closed.
+        self.retain_accounts(shared, seen)
     }
 
     /// How many keys are known, counting those that are only named as a parent.
@@ -206,13 +207,11 @@ impl Writer {
 
     /// Whether nothing was ever taken in.
     pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.organizations.is_empty() && self.verifiers.is_empty() && self.apis.is_empty()
+        self.slots.is_empty() && self.book.is_empty() && self.verifiers.is_empty() && self.apis.is_empty()
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        // A place of a hash table is a number and a control byte.
-        let places = |table: &HashTable<u32>| (table.capacity() * 8).div_ceil(7).next_power_of_two();
-        let tables = (places(&self.slots) + places(&self.organizations)) * (size_of::<u32>() + 1);
+        let tables = places(&self.slots) * (size_of::<u32>() + 1) + self.book.memory_bytes();
         let lists = (self.slot_rows.free.capacity() + self.terms.free.capacity()) * size_of::<u32>()
             + self.slots_resting.capacity() * size_of::<(u32, u64)>()
             + self.children.capacity() * size_of::<(u32, u32)>()
@@ -224,10 +223,12 @@ impl Writer {
         let index = self.api_index(api.definition.name())?;
         let entry = &mut self.apis[usize::from(index.0)];
         let mut names = shared.lock_scope_names();
-        let compiled = CompiledApi::new(api, &entry.sets, &mut entry.scope_names, |scope| names.number(scope))?;
+        let compiled = CompiledApi::new(api, &entry.sets, &mut entry.names, |scope| names.number(scope))?;
         drop(names);
         entry.compiled = Some(Arc::new(compiled));
         self.publish_directory(shared);
+        // After the directory, so that whoever sees an account on a new plan finds the plan.
+        self.review_api(shared, index);
         Ok(())
     }
 
@@ -240,15 +241,10 @@ impl Writer {
         shared.directory.store(directory);
     }
 
-    fn apply_organization(&mut self, shared: &Shared, organization: &Organization) -> Result<(), ApplyError> {
-        let row = self.organization_row(shared, organization.id)?;
-        shared.organizations.set_active(row, organization.status == OrganizationStatus::Active);
-        Ok(())
-    }
-
     fn apply_key(&mut self, shared: &Shared, key: &Key) -> Result<(), ApplyError> {
         let slot = self.slot_or_insert(shared, key.id)?;
-        let organization = self.organization_row(shared, key.organization)?;
+        let api = self.api_index(&key.api)?;
+        let account = self.account_row(shared, key.organization, api)?;
         let is_dead = key.revocation.is_some() || has_expired(key.expires_at, self.dead_by);
         let terms = self.insert_terms_of(shared, key, is_dead)?;
         let detail = if is_dead {
@@ -258,7 +254,7 @@ impl Writer {
             Some(detail.ok_or(ApplyError::Full("names and metadata"))?)
         };
         let digest = key.digest.words();
-        let fields = Fields { terms, digest, id: key.id, organization, detail, expires_at: key.expires_at };
+        let fields = Fields { terms, digest, id: key.id, account, detail, expires_at: key.expires_at };
         let former = holdings(shared, slot);
         shared.records.write(slot, &fields).ok_or(ApplyError::Full("keys"))?;
         let Some(former) = former else { return Ok(()) };
@@ -311,10 +307,10 @@ impl Writer {
             return Ok(());
         }
         let Some(former) = holdings(shared, slot).filter(|former| former.meta.set() != NO_SET) else { return Ok(()) };
-        let Holdings { parent, old, digest, organization, .. } = former;
+        let Holdings { parent, old, digest, account, .. } = former;
         let terms = Terms { meta: former.meta.with_set(NO_SET), parent, restrictions: None, old };
         let terms = self.insert_terms(shared, &terms)?;
-        let fields = Fields { terms, digest, id, organization, detail: None, expires_at };
+        let fields = Fields { terms, digest, id, account, detail: None, expires_at };
         shared.records.write(slot, &fields).ok_or(ApplyError::Full("keys"))?;
         self.give_back(shared, &former);
         Ok(())
@@ -342,8 +338,8 @@ impl Writer {
         let (kind, environment) = (former.meta.kind(), former.meta.environment());
         let meta = Meta::new(NO_SET, former.meta.api(), kind, environment, Meta::UNKNOWN);
         let terms = self.insert_terms(shared, &Terms { meta, parent: None, restrictions: None, old: None })?;
-        let organization = former.organization;
-        let fields = Fields { terms, digest: [0; 4], id, organization, detail: None, expires_at: None };
+        let account = former.account;
+        let fields = Fields { terms, digest: [0; 4], id, account, detail: None, expires_at: None };
         shared.records.write(slot, &fields).ok_or(ApplyError::Full("keys"))?;
         self.give_back(shared, &former);
         self.drop_if_unneeded(shared, slot);
@@ -383,7 +379,7 @@ impl Writer {
         }
         let leftover = holdings(shared, slot);
         let fields =
-            Fields { terms: TERMS_UNKNOWN, digest: [0; 4], id, organization: u32::MAX, detail: None, expires_at: None };
+            Fields { terms: TERMS_UNKNOWN, digest: [0; 4], id, account: u32::MAX, detail: None, expires_at: None };
         shared.records.write(slot, &fields).ok_or(ApplyError::Full("keys"))?;
         if let Some(leftover) = leftover {
             self.give_back(shared, &leftover);
@@ -401,27 +397,18 @@ impl Writer {
         self.slot_rows.take()
     }
 
-    fn organization_row(&mut self, shared: &Shared, id: OrganizationId) -> Result<u32, ApplyError> {
-        let Self { organizations, hasher, .. } = self;
-        let hash = hasher.hash_one(id);
-        if let Some(row) = organizations.find(hash, |row| shared.organizations.id(*row) == Some(id)) {
-            return Ok(*row);
-        }
-        let full = ApplyError::Full("organizations");
-        let row = u32::try_from(organizations.len()).map_err(|_| full)?;
-        shared.organizations.insert(row, id).ok_or(full)?;
-        let hash_of_row = |row: &u32| shared.organizations.id(*row).map_or(0, |id| hasher.hash_one(id));
-        organizations.insert_unique(hash, row, hash_of_row);
-        Ok(row)
-    }
-
     fn api_index(&mut self, name: &ApiName) -> Result<ApiIndex, ApplyError> {
         if let Some(index) = self.api_indexes.get(name) {
             return Ok(*index);
         }
         let index = u16::try_from(self.apis.len()).ok().filter(|index| *index != u16::MAX);
         let index = ApiIndex(index.ok_or(ApplyError::Full("apis"))?);
-        self.apis.push(ApiEntry { sets: ScopeSets::new(), scope_names: Vec::new(), compiled: None });
+        self.apis.push(ApiEntry {
+            name: name.clone(),
+            sets: ScopeSets::new(),
+            names: Names::default(),
+            compiled: None,
+        });
         self.api_indexes.insert(name.clone(), index);
         Ok(index)
     }
@@ -517,7 +504,7 @@ impl Writer {
             self.rebuild_index(shared, 2);
         } else {
             for digest in new() {
-                self.index_used += usize::from(self.index.insert(digest, slot, now.organization));
+                self.index_used += usize::from(self.index.insert(digest, slot, now.account));
             }
         }
         for digest in former.digests().filter(|digest| !digests.contains(&Some(*digest))) {
@@ -542,7 +529,7 @@ impl Writer {
         for slot in 0..self.slot_rows.next {
             let Some(holdings) = holdings(shared, slot) else { continue };
             for digest in holdings.digests() {
-                self.index_used += usize::from(index.insert(&digest, slot, holdings.organization));
+                self.index_used += usize::from(index.insert(&digest, slot, holdings.account));
             }
         }
         self.index = Arc::new(index);
@@ -577,10 +564,15 @@ fn holdings(shared: &Shared, slot: u32) -> Option<Holdings> {
             detail: record.detail(),
             digest: record.digest(),
             old,
-            organization: record.organization(),
+            account: record.account(),
         }
     };
     shared.records.read(slot, inspect)
+}
+
+/// Places of a hash table, each of which is a number and a control byte.
+fn places(table: &HashTable<u32>) -> usize {
+    (table.capacity() * 8).div_ceil(7).next_power_of_two()
 }
 
 fn id_of_slot(shared: &Shared, slot: u32) -> Option<KeyId> {

@@ -110,6 +110,7 @@ impl Verify {
             ip: question.ip().and_then(parse_address),
             referrer: question.referrer().and_then(Referrer::parse),
             scopes: &scopes,
+            cost: question.cost(),
             at_least_revision: Revision(question.at_least_revision()),
         };
         let verdict = self.engine.verify(self.clock.now(), &request);

@@ -193,7 +193,7 @@ fn watch_and_kill(child: &mut Child, answers: u64) -> (u64, Totals) {
 const ANSWER: u8 = 1;
 
 fn count_until_killed(path: &Path) -> ! {
-    let words = CounterFile::open(path, DATABASE).unwrap().begin(words_needed(OPTIONS.usage_cells)).unwrap();
+    let words = CounterFile::open(path, DATABASE).unwrap().begin(words_needed(OPTIONS)).unwrap();
     let engine = Engine::with_counters(OPTIONS, Arc::new(words) as Words, 5).unwrap();
     let api = Api { definition: Definition::parse(DEFINITION).unwrap(), retired_formats: Vec::new() };
     let format = api.definition.choose_format(None, None, None).unwrap();
@@ -244,6 +244,7 @@ fn is_allowed(engine: &Engine, now: Timestamp, secret: &str) -> bool {
         ip: None,
         referrer: None,
         scopes: &[],
+        cost: None,
         at_least_revision: Revision(0),
     };
     engine.verify(now, &request).is_allowed()

@@ -134,6 +134,7 @@ impl Deployment {
             ip: ip.map(|ip| ip.parse().unwrap()),
             referrer: None,
             scopes: &[],
+            cost: None,
             at_least_revision: Revision::default(),
         };
         engine.verify(self.app.now(), &request)

@@ -13,6 +13,7 @@ use claviger_domain::id::KeyId;
 
 use super::ledger::{Found, Subject};
 use super::region::{Part, Region, mix};
+use super::{Outcome, TOTAL_MAX};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, relax};
 
 /// The hour of a table and whether counting in it goes on, in one word. Zero is the word of a table that has had no hour.
@@ -61,9 +62,6 @@ impl State {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Tag(u64);
 
-/// The outcome of an allowed request.
-pub(crate) const ALLOWED: u8 = 0;
-
 /// The tag of a cell whose key id is being written. Only who has reserved a cell ends that.
 const RESERVED: u64 = 1;
 
@@ -72,7 +70,7 @@ impl Tag {
     const CLAIMED: u64 = 1 << 63;
     const BITS: u64 = Self::CLAIMED | ((1 << 56) - 1);
 
-    /// `outcome` is [`ALLOWED`], or the number of the denial.
+    /// `outcome` is the number of one.
     #[inline]
     pub(crate) fn new(slot: u32, scope: u16, outcome: u8) -> Self {
         Self(Self::CLAIMED | u64::from(slot) | u64::from(scope) << 32 | u64::from(outcome) << 48)
@@ -120,15 +118,17 @@ impl Count {
         (self.0 & Self::MINUTE_MASK) as u8
     }
 
-    /// One more, in a minute of the hour that `none` is of. `None` if this is a count of another hour.
+    /// So many more, in a minute of the hour that `none` is of. `None` if this is a count of another hour.
     #[inline]
-    fn plus_one(self, none: Self, minute: u8) -> Option<Self> {
+    fn plus(self, more: u32, none: Self, minute: u8) -> Option<Self> {
         let counted = if self.0 == 0 { none } else { self };
         if counted.0 & Self::HOUR_MASK != none.0 {
             return None;
         }
         let last = (counted.0 & Self::MINUTE_MASK).max(u64::from(minute));
-        Some(Self((counted.0 & !Self::MINUTE_MASK | last) + (1 << Self::TOTAL_SHIFT)))
+        // It stays at the greatest total there is rather than begin anew.
+        let total = (counted.total() + u64::from(more)).min(TOTAL_MAX);
+        Some(Self(total << Self::TOTAL_SHIFT | none.0 | last))
     }
 }
 
@@ -188,9 +188,9 @@ impl HourTable {
         }
     }
 
-    /// Counts one of a key. False if the table is of another hour, closed, or full.
+    /// Counts so many of a key. False if the table is of another hour, closed, or full.
     #[inline]
-    pub(crate) fn count(&self, hour: i64, minute: u8, tag: Tag, key: KeyId) -> bool {
+    pub(crate) fn count(&self, hour: i64, minute: u8, tag: Tag, key: KeyId, more: u32) -> bool {
         if self.state.get().load(Ordering::Acquire) != State::Open(hour).word() && !self.take_hour(hour) {
             return false;
         }
@@ -199,8 +199,8 @@ impl HourTable {
         let count = &self.cells.get()[place][COUNT];
         let mut seen = Count(count.load(Ordering::Relaxed));
         loop {
-            let Some(next) = seen.plus_one(none, minute) else { return false };
-            if next.total() == 1 {
+            let Some(next) = seen.plus(more, none, minute) else { return false };
+            if seen.total() == 0 {
                 // Before the count: whoever counts after this, and so has seen it, knows that the cell is collected.
                 self.touched[place / 64].fetch_or(1 << (place % 64), Ordering::Relaxed);
             }
@@ -235,7 +235,9 @@ impl HourTable {
             .map(|step| first.wrapping_add(step) & mask)
             .take_while(|place| cells[*place][TAG].load(Ordering::Acquire) != 0)
             .filter_map(|place| read(state, &cells[place], &ids[place])?)
-            .filter(|(subject, ..)| subject.key == key && subject.outcome == ALLOWED)
+            .filter(|(subject, ..)| {
+                subject.key == key && Outcome::of_number(subject.outcome).is_some_and(Outcome::is_allowed)
+            })
             .map(|(subject, _, minute)| (subject.hour, minute))
             .max()
     }

@@ -18,6 +18,7 @@ use std::fmt;
 
 use claviger_domain::id::KeyId;
 
+use super::TOTAL_MAX;
 use super::region::{ENTRY_WORDS, Part, Region, mix};
 use crate::record::Meta;
 use crate::sync::{AtomicU64, Ordering};
@@ -38,7 +39,7 @@ pub(crate) struct Subject {
 /// How often, and of which key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Count {
-    pub(crate) organization: u32,
+    pub(crate) account: u32,
     pub(crate) meta: Meta,
     pub(crate) total: u64,
     pub(crate) minute: u8,
@@ -70,7 +71,7 @@ impl Ledger {
             (Count { total: 0, ..count }, place)
         });
         let is_new = sum.total == 0;
-        sum.total += count.total;
+        sum.total = sum.total.saturating_add(count.total).min(TOTAL_MAX);
         sum.minute = sum.minute.max(count.minute);
         if let Some(place) = *place {
             if is_new {

@@ -23,7 +23,7 @@
 //! - When the clock jumps back, requests are counted in the earliest hour that is not closed. When it jumps ahead, the
 //!   hours between are closed. Either way the ledger takes what the tables do not.
 //! - Cells know keys by slot, to be small. The slot of a removed key is not reused before every table was handed over
-//!   twice, and its record keeps id, organization, api and environment until then. Whoever claims a cell then looks
+//!   twice, and its record keeps id, account, api and environment until then. Whoever claims a cell then looks
 //!   again whether the table is still of its hour. So a verification that found the key before it was removed
 //!   leaves no cell for the next owner of the slot, however late it is: it ends in the ledger, which knows keys by id.
 //!
@@ -45,6 +45,7 @@
 
 mod hour_table;
 mod ledger;
+mod outcome;
 mod recover;
 mod region;
 mod scope_names;
@@ -52,26 +53,25 @@ mod scope_names;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use claviger_domain::denial::Denial;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment};
 use claviger_domain::scope::Scope;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 
-use self::hour_table::ALLOWED;
 pub(crate) use self::hour_table::HourTable;
 #[cfg(all(test, loom))]
 pub(crate) use self::hour_table::State;
 pub(crate) use self::hour_table::Tag;
 use self::ledger::{Count, Ledger, Subject};
+pub use self::outcome::Outcome;
 #[cfg(all(test, loom))]
 pub(crate) use self::recover::read_table;
 pub use self::recover::{Recovered, RecoveredTotal, recover};
 #[cfg(all(test, loom))]
 pub(crate) use self::region::Layout;
 pub use self::region::{CountersError, RecoverError, Words, words_needed};
-pub(crate) use self::region::{Region, TABLES};
+pub(crate) use self::region::{Part, Region, TABLES};
 pub(crate) use self::scope_names::{NO_SCOPE, ScopeNames};
 use crate::directory::Directory;
 use crate::record::{Meta, Record};
@@ -79,6 +79,8 @@ use crate::shared::{Shared, View};
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 const MINUTES_PER_HOUR: i64 = 60;
+/// The greatest total, at which counting stops: 40 bits.
+const TOTAL_MAX: u64 = (1 << 40) - 1;
 /// How often every table is handed over before the slot of a removed key is used again.
 const TURNS_OF_REST: u64 = 2;
 
@@ -89,7 +91,8 @@ pub struct Usage {
     books: Mutex<Books>,
 }
 
-/// How often a key met an outcome in an hour, as an absolute number since the engine was made.
+/// How often a key met an outcome in an hour, as an absolute number since the engine was made. Numbers end at 2^40 - 1
+/// and stay there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UsageTotal {
     /// The key.
@@ -104,9 +107,9 @@ pub struct UsageTotal {
     pub hour: i64,
     /// The scope of the endpoint; `None` for endpoints that the definition does not name.
     pub scope: Option<Scope>,
-    /// Why it was denied; `None` counts the allowed requests.
-    pub outcome: Option<Denial>,
-    /// How often.
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How often; of extra units, how many.
     pub count: u64,
     /// The last time, to the minute.
     pub last_used: Timestamp,
@@ -117,9 +120,11 @@ pub struct UsageTotal {
 pub(crate) struct Sighting {
     pub(crate) slot: u32,
     pub(crate) id: KeyId,
-    pub(crate) organization: u32,
+    pub(crate) account: u32,
     pub(crate) meta: Meta,
-    pub(crate) outcome: Option<Denial>,
+    pub(crate) outcome: Outcome,
+    /// What it cost.
+    pub(crate) cost: u32,
 }
 
 #[derive(Debug)]
@@ -237,12 +242,12 @@ impl Usage {
     }
 
     fn add_cell(&self, totals: &mut HashMap<Subject, Count>, hour: i64, tag: Tag, total: u64, minute: u8) {
-        let facts = |record: &Record<'_>| (record.id(), record.organization(), record.meta());
+        let facts = |record: &Record<'_>| (record.id(), record.account(), record.meta());
         // Slots that are counted are not reused, so the record is still that of the key.
-        let Some((key, organization, meta)) = self.shared.records.read(tag.slot(), facts) else { return };
+        let Some((key, account, meta)) = self.shared.records.read(tag.slot(), facts) else { return };
         let subject = Subject { hour, key, scope: tag.scope(), outcome: tag.outcome() };
-        let sum = totals.entry(subject).or_insert(Count { organization, meta, total: 0, minute });
-        sum.total += total;
+        let sum = totals.entry(subject).or_insert(Count { account, meta, total: 0, minute });
+        sum.total = sum.total.saturating_add(total).min(TOTAL_MAX);
         sum.minute = sum.minute.max(minute);
     }
 
@@ -259,7 +264,7 @@ impl Usage {
         subject: &Subject,
         count: &Count,
     ) -> Option<UsageTotal> {
-        let organization = self.shared.organizations.id(count.organization)?;
+        let organization = self.shared.accounts.id(count.account)?;
         let api = directory.compiled(count.meta.api())?;
         Some(UsageTotal {
             key: subject.key,
@@ -268,7 +273,7 @@ impl Usage {
             environment: count.meta.environment(),
             hour: subject.hour,
             scope: names.name(subject.scope).cloned(),
-            outcome: outcome_of(subject.outcome)?,
+            outcome: Outcome::of_number(subject.outcome)?,
             count: count.total,
             last_used: last_used(subject.hour, count.minute),
         })
@@ -297,20 +302,28 @@ impl Tally<'_> {
 
     #[inline]
     pub(crate) fn count(&self, sighting: &Sighting) {
-        let outcome = outcome_number(sighting.outcome);
-        let tag = Tag::new(sighting.slot, self.scope, outcome);
-        let is_counted = self.table.count(self.hour, self.minute, tag, sighting.id);
+        self.add(sighting, sighting.outcome, 1);
+        if sighting.outcome == Outcome::Allowed && sighting.cost > 1 {
+            self.add(sighting, Outcome::ExtraUnits, sighting.cost - 1);
+        }
+    }
+
+    #[inline]
+    fn add(&self, sighting: &Sighting, outcome: Outcome, more: u32) {
+        let tag = Tag::new(sighting.slot, self.scope, outcome.number());
+        let is_counted = self.table.count(self.hour, self.minute, tag, sighting.id, more);
         if !is_counted && self.usage.shared.is_counting {
-            self.count_in_ledger(sighting, outcome);
+            self.add_to_ledger(sighting, outcome, more);
         }
     }
 
     #[cold]
-    fn count_in_ledger(&self, sighting: &Sighting, outcome: u8) {
+    fn add_to_ledger(&self, sighting: &Sighting, outcome: Outcome, more: u32) {
         let mut books = self.usage.lock();
         let hour = self.hour.max(books.closed_through.saturating_add(1));
-        let subject = Subject { hour, key: sighting.id, scope: self.scope, outcome };
-        let count = Count { organization: sighting.organization, meta: sighting.meta, total: 1, minute: self.minute };
+        let subject = Subject { hour, key: sighting.id, scope: self.scope, outcome: outcome.number() };
+        let (account, meta, total) = (sighting.account, sighting.meta, u64::from(more));
+        let count = Count { account, meta, total, minute: self.minute };
         books.ledger.add(subject, count);
     }
 }
@@ -334,17 +347,4 @@ fn hour_of_table(place: usize, hour: i64) -> i64 {
 fn last_used(hour: i64, minute: u8) -> Timestamp {
     let minutes = hour.saturating_mul(MINUTES_PER_HOUR).saturating_add(i64::from(minute));
     Timestamp::from_micros(minutes.saturating_mul(MICROS_PER_MINUTE))
-}
-
-fn outcome_number(outcome: Outcome) -> u8 {
-    outcome.map_or(ALLOWED, |denial| denial as u8)
-}
-
-/// Why a request was denied, if it was.
-type Outcome = Option<Denial>;
-
-/// The outcome of this number, if there is one.
-fn outcome_of(number: u8) -> Option<Outcome> {
-    let denial = || Denial::ALL.into_iter().find(|denial| *denial as u8 == number);
-    if number == ALLOWED { Some(None) } else { denial().map(Some) }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use claviger_domain::denial::Denial;
 use claviger_domain::id::KeyId;
 use claviger_domain::scope::Scope;
 use claviger_domain::time::Timestamp;
@@ -11,7 +10,7 @@ use super::hour_table::{self, State};
 use super::ledger::{self, Found, Subject};
 use super::region::{Header, Layout, RecoverError, TABLES};
 use super::scope_names::{self, NO_SCOPE};
-use super::{last_used, outcome_of};
+use super::{Outcome, TOTAL_MAX, last_used};
 use crate::sync::AtomicU64;
 
 /// What an engine had counted when it died, apart from what it had [handed over](super::Usage::close_hours).
@@ -35,9 +34,9 @@ pub struct RecoveredTotal {
     pub hour: i64,
     /// The scope of the endpoint; `None` for endpoints that the definition does not name.
     pub scope: Option<Scope>,
-    /// Why it was denied; `None` counts the allowed requests.
-    pub outcome: Option<Denial>,
-    /// How often.
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How often; of extra units, how many.
     pub count: u64,
     /// The last time, to the minute.
     pub last_used: Timestamp,
@@ -66,7 +65,7 @@ pub fn recover(words: &[AtomicU64]) -> Result<Recovered, RecoverError> {
             key: subject.key,
             hour: subject.hour,
             scope: names.get(usize::from(subject.scope)).cloned(),
-            outcome: outcome_of(subject.outcome)?,
+            outcome: Outcome::of_number(subject.outcome)?,
             count,
             last_used: last_used(subject.hour, minute),
         })
@@ -95,13 +94,13 @@ impl Sums {
         };
         let is_scope = subject.scope == NO_SCOPE || usize::from(subject.scope) < self.names.len();
         let hours = Timestamp::from_micros(i64::MIN).hour()..=Timestamp::from_micros(i64::MAX).hour();
-        let is_sound = is_scope && outcome_of(subject.outcome).is_some() && hours.contains(&subject.hour);
+        let is_sound = is_scope && Outcome::of_number(subject.outcome).is_some() && hours.contains(&subject.hour);
         if !is_sound || total == 0 || minute >= 60 {
             self.skipped += 1;
             return;
         }
         let sum = self.totals.entry(subject).or_insert((0, 0));
-        sum.0 += total;
+        sum.0 = sum.0.saturating_add(total).min(TOTAL_MAX);
         sum.1 = sum.1.max(minute);
     }
 }

@@ -10,11 +10,18 @@
 //! | 1 | [`LAYOUT`], the version of this table |
 //! | 2 | cells of a table, a power of two or zero |
 //! | 3 | the incarnation, which the caller chose |
+//! | 4 | accounts whose lines stand here |
+//! | 5 | cells of rate limits |
 //! | 8-10 | state of each hour table: its hour, and whether it is open or closed |
 //! | from 16 | the cells of the three tables, one table after the other: a tag and a count each |
 //! | then | the key ids of the three tables, two words for each cell in the same order |
 //! | then | names of scopes, see [`scope_names`](super::scope_names) |
 //! | then | entries of the ledger, six words each, see [`ledger`](super::ledger) |
+//! | then | for each api, whose rate limit the meters of its accounts are of, see [`limits`](crate::limits) |
+//! | then | [accounts](crate::accounts), eight words each |
+//! | then | [cells](crate::limits) of rate limits, four words each |
+//!
+//! Version 1 ended with the ledger, of which it had more, and had zeros in the words 4 and 5.
 //!
 //! A `kill -9` ends a program between any two of its instructions, but takes back no store that was made: what follows
 //! finds the words as the dead process would have found them. So every rule here is about the order of stores.
@@ -27,6 +34,7 @@ use std::sync::Arc;
 
 use yoke::Yoke;
 
+use crate::engine::EngineOptions;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Words that outlive whoever counts in them: the owner of a memory map, say. It must always return the same slice.
@@ -37,7 +45,9 @@ pub(crate) type Part<T> = Yoke<&'static T, Words>;
 
 /// `counters` as a number.
 const MAGIC: u64 = u64::from_le_bytes(*b"counters");
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
+/// The layout that had no limits.
+const LAYOUT_WITHOUT_LIMITS: u64 = 1;
 const HEADER_WORDS: usize = 16;
 const STATES: usize = 8;
 /// Hour tables.
@@ -48,23 +58,51 @@ const CELLS_MAX: u64 = 1 << 32;
 pub(crate) const ENTRY_WORDS: usize = 6;
 /// Words of the least area for names: room for some two hundred long ones.
 const NAME_WORDS_MIN: usize = if cfg!(loom) { 0 } else { 2048 };
+/// And of the largest, from which on more cells do not mean more names.
+const NAME_WORDS_MAX: usize = 1 << 16;
+/// Most entries of the ledger.
+const ENTRIES_MAX: usize = 1 << 16;
+/// Apis whose rate limits are found again.
+const METERED_APIS: usize = if cfg!(loom) { 0 } else { 1024 };
+/// Most accounts whose lines stand in the region: a megabyte for each 16,384.
+const ACCOUNTS_MAX: usize = 1 << 20;
+/// Fewest and most cells of rate limits.
+const LIMIT_CELLS_MIN: usize = 16;
+const LIMIT_CELLS_MAX: usize = 1 << 18;
+/// Words of an account's line, and of a cell.
+const ACCOUNT_WORDS: usize = 8;
+const LIMIT_CELL_WORDS: usize = 4;
 
 /// Where everything stands in a region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Layout {
+    version: u64,
     cells: usize,
+    accounts: usize,
+    limit_cells: usize,
 }
 
 impl Layout {
-    /// For tables of this many cells, which are rounded up to a power of two.
-    pub(crate) fn of(usage_cells: usize) -> Self {
+    /// For an engine of this size. What is counted by powers of two is rounded up to one.
+    pub(crate) fn of(options: EngineOptions) -> Self {
+        let EngineOptions { usage_cells, keys } = options;
         let least = if cfg!(loom) { 2 } else { 64 };
-        Self { cells: if usage_cells == 0 { 0 } else { usage_cells.next_power_of_two().max(least) } }
+        let cells = if usage_cells == 0 { 0 } else { usage_cells.next_power_of_two().max(least) };
+        // An organization has a few keys, and of keys that have a limit for themselves most are idle.
+        let accounts = if cfg!(loom) { 0 } else { (keys / 2).min(ACCOUNTS_MAX).max(cells / 4).next_power_of_two() };
+        let limit_cells = if cfg!(loom) { 0 } else { (cells / 4).clamp(LIMIT_CELLS_MIN, LIMIT_CELLS_MAX) };
+        Self { version: LAYOUT, cells, accounts, limit_cells }
+    }
+
+    /// With nothing but accounts and cells of rate limits.
+    #[cfg(all(test, loom))]
+    pub(crate) fn of_limits(accounts: usize, limit_cells: usize) -> Self {
+        Self { version: LAYOUT, cells: 0, accounts, limit_cells }
     }
 
     /// What the whole takes.
     pub(crate) fn words(self) -> usize {
-        self.entries().end
+        self.limit_cells().end
     }
 
     pub(crate) fn cells(self, table: usize) -> Range<usize> {
@@ -79,14 +117,36 @@ impl Layout {
 
     pub(crate) fn names(self) -> Range<usize> {
         let start = self.ids(TABLES).start;
-        let words = if self.cells == 0 { 0 } else { (self.cells / 4).max(NAME_WORDS_MIN) };
+        let most = if self.has_limits() { NAME_WORDS_MAX } else { usize::MAX };
+        let words = if self.cells == 0 { 0 } else { (self.cells / 4).max(NAME_WORDS_MIN).min(most) };
         start..start + words
     }
 
-    /// One for every four cells.
+    /// One for every four cells, as long as there are few.
     pub(crate) fn entries(self) -> Range<usize> {
         let start = self.names().end;
-        start..start + self.cells / 4 * ENTRY_WORDS
+        let most = if self.has_limits() { ENTRIES_MAX } else { usize::MAX };
+        start..start + (self.cells / 4).min(most) * ENTRY_WORDS
+    }
+
+    /// A word for each api.
+    pub(crate) fn meters(self) -> Range<usize> {
+        let start = self.entries().end;
+        start..start + if self.has_limits() { METERED_APIS } else { 0 }
+    }
+
+    pub(crate) fn accounts(self) -> Range<usize> {
+        let start = self.meters().end;
+        start..start + self.accounts * ACCOUNT_WORDS
+    }
+
+    pub(crate) fn limit_cells(self) -> Range<usize> {
+        let start = self.accounts().end;
+        start..start + self.limit_cells * LIMIT_CELL_WORDS
+    }
+
+    fn has_limits(self) -> bool {
+        self.version != LAYOUT_WITHOUT_LIMITS
     }
 }
 
@@ -113,15 +173,15 @@ pub enum CountersError {
     NotEmpty,
 }
 
-/// How many words an engine counts in whose options say this many cells.
-pub fn words_needed(usage_cells: usize) -> usize {
-    Layout::of(usage_cells).words()
+/// How many words an engine of this size counts in.
+pub fn words_needed(options: EngineOptions) -> usize {
+    Layout::of(options).words()
 }
 
 impl Region {
     /// Takes words that are all zero into use.
-    pub(crate) fn new(usage_cells: usize, words: Words, incarnation: i64) -> Result<Self, CountersError> {
-        let layout = Layout::of(usage_cells);
+    pub(crate) fn new(options: EngineOptions, words: Words, incarnation: i64) -> Result<Self, CountersError> {
+        let layout = Layout::of(options);
         let (has, needs) = ((*words).as_ref().len(), layout.words());
         if has < needs {
             return Err(CountersError::TooSmall { has, needs });
@@ -130,7 +190,8 @@ impl Region {
         if region.slice(0..needs).iter().any(|word| word.load(Ordering::Acquire) != 0) {
             return Err(CountersError::NotEmpty);
         }
-        let header = [MAGIC, LAYOUT, layout.cells as u64, incarnation as u64];
+        let sizes = [layout.accounts as u64, layout.limit_cells as u64];
+        let header = [MAGIC, LAYOUT, layout.cells as u64, incarnation as u64, sizes[0], sizes[1]];
         for (word, value) in region.slice(0..header.len()).iter().zip(header).rev() {
             word.store(value, Ordering::Release);
         }
@@ -138,8 +199,11 @@ impl Region {
     }
 
     /// A region in ordinary memory.
-    pub(crate) fn in_memory(usage_cells: usize) -> Self {
-        let layout = Layout::of(usage_cells);
+    pub(crate) fn in_memory(options: EngineOptions) -> Self {
+        Self::with_layout(Layout::of(options))
+    }
+
+    pub(crate) fn with_layout(layout: Layout) -> Self {
         Self { words: Arc::new(Memory::new(layout.words())), layout }
     }
 
@@ -215,17 +279,23 @@ impl Header {
         let Some(header) = words.first_chunk::<HEADER_WORDS>() else {
             return Err(RecoverError::Truncated { has: words.len(), needs: HEADER_WORDS });
         };
-        let [magic, layout, cells, incarnation] = [0, 1, 2, 3].map(|word| header[word].load(Ordering::Acquire));
+        let [magic, version, cells, incarnation, accounts, limit_cells] =
+            [0, 1, 2, 3, 4, 5].map(|word| header[word].load(Ordering::Acquire));
         if magic == 0 {
             return Err(RecoverError::Empty);
         }
-        if magic != MAGIC || layout != LAYOUT || cells > CELLS_MAX {
+        let is_size = |count: u64, most: u64| count == 0 || (count.is_power_of_two() && count <= most);
+        let is_sound = is_size(cells, CELLS_MAX)
+            && match version {
+                LAYOUT => is_size(accounts, CELLS_MAX) && is_size(limit_cells, LIMIT_CELLS_MAX as u64),
+                LAYOUT_WITHOUT_LIMITS => (accounts, limit_cells) == (0, 0),
+                _ => false,
+            };
+        if magic != MAGIC || !is_sound {
             return Err(RecoverError::Foreign);
         }
-        let layout = Layout::of(cells as usize);
-        if layout.cells as u64 != cells {
-            return Err(RecoverError::Foreign);
-        }
+        let [cells, accounts, limit_cells] = [cells, accounts, limit_cells].map(|count| count as usize);
+        let layout = Layout { version, cells, accounts, limit_cells };
         let (has, needs) = (words.len(), layout.words());
         if has < needs {
             return Err(RecoverError::Truncated { has, needs });

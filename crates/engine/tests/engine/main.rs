@@ -5,6 +5,7 @@
 mod dead;
 mod directory;
 mod model;
+mod plans;
 mod support;
 mod threads;
 mod usage;

@@ -16,7 +16,7 @@ use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::{Timestamp, has_expired};
-use claviger_engine::{Description, Engine, EngineOptions};
+use claviger_engine::{Description, Engine, EngineOptions, Outcome};
 use proptest::prelude::*;
 
 use crate::support::{
@@ -25,7 +25,7 @@ use crate::support::{
 };
 
 /// Key, hour, scope, outcome → count and last minute.
-type Totals = BTreeMap<(KeyId, i64, Option<String>, Option<Denial>), (u64, Timestamp)>;
+type Totals = BTreeMap<(KeyId, i64, Option<String>, Outcome), (u64, Timestamp)>;
 
 #[derive(Default)]
 struct Model {
@@ -72,9 +72,15 @@ impl Model {
             api.definition.endpoints().into_iter().find(|listed| listed.endpoint.matches(method, path))
         });
         let decision = self.judge(ask, api, key, digest, listed.as_ref().map(|e| (e.scope.as_str(), e.environment)));
+        let cost = listed.as_ref().map_or(1, |listed| listed.cost);
         let scope = listed.map(|listed| listed.scope.as_str().to_owned());
         let minute = ask.now.as_micros() / 60_000_000;
-        let total = (key.id, ask.now.hour(), scope, decision.err());
+        let outcome = match decision {
+            Err(denial) => Outcome::Denied(denial),
+            Ok(()) if cost == 0 => Outcome::AllowedFree,
+            Ok(()) => Outcome::Allowed,
+        };
+        let total = (key.id, ask.now.hour(), scope, outcome);
         let total = self.totals.entry(total).or_insert((0, Timestamp::from_micros(0)));
         total.0 += 1;
         total.1 = total.1.max(Timestamp::from_micros(minute * 60_000_000));
@@ -494,6 +500,7 @@ impl Pair {
                     ip: IPS[ip],
                     referrer: REFERRERS[referrer],
                     scopes: ASKED[asked],
+                    cost: None,
                 };
                 for _ in 0..times {
                     let expected = self.model.verify(&ask);

@@ -18,9 +18,10 @@ use claviger_domain::referrer::Referrer;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::{Scope, Scopes};
 use claviger_domain::secret::{PresentedSecret, SecretDigest};
+use claviger_domain::subscription::{BillingState, Subscription};
 use claviger_domain::time::Timestamp;
 use claviger_engine::usage::{Words, recover, words_needed};
-use claviger_engine::{Engine, EngineOptions, Request, UsageTotal, Verdict};
+use claviger_engine::{Engine, EngineOptions, Outcome, Request, UsageTotal, Verdict};
 
 /// The first instant of all tests: 2026-01-01T00:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -73,6 +74,27 @@ pub(crate) fn acme() -> Api {
         ("other", "GET /v1/other", None),
     ];
     api("acme", "/v1", &endpoints(&list))
+}
+
+/// [`acme`] with plans and what belongs to them.
+pub(crate) fn planned(plans: &str) -> Api {
+    let list = [("things:read", "GET /v1/things/{id}", None), ("things:write", "POST /v1/things", None)];
+    let costly = "[[endpoints]]\nendpoint = \"GET /v1/costly\"\nscope = \"things:read\"\ncost = 3\n";
+    api("acme", "/v1", &format!("{}{costly}{plans}", endpoints(&list)))
+}
+
+/// Organization 1 has paid for this plan.
+pub(crate) fn subscription(plan: &str) -> Subscription {
+    Subscription {
+        organization: OrganizationId::from_u128(1),
+        api: "acme".parse().unwrap(),
+        plan: plan.parse().unwrap(),
+        state: BillingState::Active,
+        state_since: START,
+        api_access: true,
+        anchor_day: None,
+        event_at: START,
+    }
 }
 
 pub(crate) fn organization(number: u128, status: OrganizationStatus) -> Organization {
@@ -148,13 +170,13 @@ pub(crate) fn region(words: usize) -> Arc<Region> {
 
 /// An engine, and the words it counts in.
 pub(crate) fn engine_with_words(options: EngineOptions) -> (Engine, Arc<Region>) {
-    let words = region(words_needed(options.usage_cells));
+    let words = region(words_needed(options));
     let engine = Engine::with_counters(options, Arc::clone(&words) as Words, 7).unwrap();
     (engine, words)
 }
 
 /// A total without what only the living engine knows of it.
-pub(crate) type Total = (KeyId, i64, Option<Scope>, Option<Denial>, u64, Timestamp);
+pub(crate) type Total = (KeyId, i64, Option<Scope>, Outcome, u64, Timestamp);
 
 /// What a successor of the process finds in the words.
 pub(crate) fn recovered(words: &Region) -> Vec<Total> {
@@ -198,6 +220,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) ip: Option<&'a str>,
     pub(crate) referrer: Option<&'a str>,
     pub(crate) scopes: &'a [&'a str],
+    pub(crate) cost: Option<u32>,
 }
 
 impl<'a> Ask<'a> {
@@ -210,6 +233,7 @@ impl<'a> Ask<'a> {
             ip: None,
             referrer: None,
             scopes: &[],
+            cost: None,
         }
     }
 
@@ -222,6 +246,7 @@ impl<'a> Ask<'a> {
             ip: self.ip.map(|ip| ip.parse().unwrap()),
             referrer: self.referrer.and_then(Referrer::parse),
             scopes: self.scopes,
+            cost: self.cost,
             at_least_revision: Revision(0),
         };
         engine.verify(self.now, &request)

@@ -183,11 +183,11 @@ fn scopes_are_recovered_by_name_whatever_became_of_the_definition() {
 #[test]
 fn words_are_counted_in_once() {
     let with = |words: &Arc<Region>| Engine::with_counters(OPTIONS, Arc::clone(words) as Words, 1).map(drop);
-    let words = region(words_needed(64));
+    let words = region(words_needed(OPTIONS));
     assert_eq!(recover(AsRef::as_ref(&*words)), Err(RecoverError::Empty));
     assert_eq!(with(&words), Ok(()));
     assert_eq!(with(&words), Err(CountersError::NotEmpty));
-    let needs = words_needed(64);
+    let needs = words_needed(OPTIONS);
     assert_eq!(with(&region(needs - 1)), Err(CountersError::TooSmall { has: needs - 1, needs }));
     assert_eq!(recover(&[]), Err(RecoverError::Truncated { has: 0, needs: 16 }));
     let all: &[_] = (*words).as_ref();

@@ -29,6 +29,7 @@ fn an_engine_says_no_until_it_is_loaded_up_to_date_and_leased() {
         ip: None,
         referrer: None,
         scopes: &[],
+        cost: None,
         at_least_revision,
     };
     assert_eq!(engine.verify(at(0), &request(Revision(1))).decision, Err(Denial::Missing));

@@ -1,9 +1,8 @@
 //! The body of a verify request, read without copying what needs no unescaping.
 
 use std::borrow::Cow;
-use std::num::NonZeroU32;
 
-use claviger_domain::limits::SCOPES_PER_API_MAX;
+use claviger_domain::limits::{COST_MAX, SCOPES_PER_API_MAX};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -27,9 +26,8 @@ pub(super) struct Question<'a> {
     referrer: Option<Text<'a>>,
     #[serde(borrow, default)]
     scopes: Option<Vec<Text<'a>>>,
-    /// Checked, and not used before there are limits for it to count against.
-    #[serde(default, rename = "cost")]
-    _cost: Option<NonZeroU32>,
+    #[serde(default)]
+    cost: Option<u32>,
     #[serde(default)]
     at_least_revision: Option<i64>,
 }
@@ -47,6 +45,7 @@ impl<'a> Question<'a> {
         let text = str::from_utf8(body).map_err(|_| mistake(body))?;
         let question: Self = serde_json::from_str(text).map_err(|_| mistake(body))?;
         let is_fine = question.at_least_revision.unwrap_or(0) >= 0
+            && question.cost.is_none_or(|cost| (1..=COST_MAX).contains(&cost))
             && question.scopes.as_ref().is_none_or(|scopes| scopes.len() <= SCOPES_PER_API_MAX);
         if is_fine { Ok(question) } else { Err(mistake(body)) }
     }
@@ -79,6 +78,10 @@ impl<'a> Question<'a> {
         self.scopes.iter().flatten().map(|scope| &*scope.0)
     }
 
+    pub(super) fn cost(&self) -> Option<u32> {
+        self.cost
+    }
+
     pub(super) fn at_least_revision(&self) -> i64 {
         self.at_least_revision.unwrap_or(0)
     }
@@ -99,7 +102,7 @@ const FIELDS: [Field; 9] = [
     ("ip", is_text_or_null, "must be a string or null"),
     ("referrer", is_text_or_null, "must be a string or null"),
     ("scopes", is_list_of_texts, "must be a list of at most 60 strings"),
-    ("cost", is_cost, "must be an integer from 1 to 4294967295"),
+    ("cost", is_cost, "must be an integer from 1 to 100000"),
     ("at_least_revision", is_revision, "must be an integer from 0 to 9223372036854775807"),
 ];
 
@@ -113,7 +116,7 @@ fn is_list_of_texts(value: &Value) -> bool {
 }
 
 fn is_cost(value: &Value) -> bool {
-    value.is_null() || value.as_u64().is_some_and(|cost| (1..=u64::from(u32::MAX)).contains(&cost))
+    value.is_null() || value.as_u64().is_some_and(|cost| (1..=u64::from(COST_MAX)).contains(&cost))
 }
 
 fn is_revision(value: &Value) -> bool {
@@ -199,7 +202,7 @@ mod tests {
         check(&with(r#""scopes":"a""#), Some("scopes"), "must be a list");
         check(&with(r#""scopes":[1]"#), Some("scopes"), "must be a list");
         check(&with(&format!(r#""scopes":[{}"a"]"#, r#""a","#.repeat(60))), Some("scopes"), "at most 60");
-        for cost in ["0", "-1", "1.5", "\"1\"", "4294967296"] {
+        for cost in ["0", "-1", "1.5", "\"1\"", "100001", "4294967296", "9223372036854775808"] {
             check(&with(&format!(r#""cost":{cost}"#)), Some("cost"), "from 1 to");
         }
         for revision in ["-1", "1.0", "\"1\"", "9223372036854775808"] {
