@@ -196,6 +196,18 @@ actions! {
     AdminTokenCreated = "admin_token.created",
     /// An admin token was ended.
     AdminTokenRevoked = "admin_token.revoked",
+    /// A webhook endpoint was made.
+    WebhookCreated = "webhook.created",
+    /// A webhook endpoint was changed, or switched off because it said that it is gone.
+    WebhookUpdated = "webhook.updated",
+    /// A webhook endpoint got a new secret.
+    WebhookRotated = "webhook.rotated",
+    /// A webhook endpoint was removed.
+    WebhookDeleted = "webhook.deleted",
+    /// A webhook endpoint was sent a ping.
+    WebhookTested = "webhook.tested",
+    /// Events were sent to a webhook endpoint again.
+    WebhookReplayed = "webhook.replayed",
 }
 
 /// Something that was done.
@@ -392,7 +404,7 @@ pub trait Audited {
     fn audit_view(&self) -> Map<String, Value>;
 }
 
-fn object(value: &impl Serialize, left_out: &[&str]) -> Map<String, Value> {
+pub(crate) fn object(value: &impl Serialize, left_out: &[&str]) -> Map<String, Value> {
     match serde_json::to_value(value) {
         Ok(Value::Object(mut members)) => {
             members.retain(|name, _| !left_out.contains(&name.as_str()));

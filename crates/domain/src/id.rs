@@ -127,6 +127,18 @@ id!(
     /// An admin token: a credential of the operator for the admin API over HTTP.
     AdminTokenId, "adm_"
 );
+id!(
+    /// A webhook endpoint: where events are sent.
+    WebhookId, "whe_"
+);
+id!(
+    /// An event that webhooks tell of. It stays the same however often it is sent.
+    EventId, "evt_"
+);
+id!(
+    /// A mail that waits to be sent.
+    MailId, "mail_"
+);
 
 #[cfg(test)]
 mod tests {

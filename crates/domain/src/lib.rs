@@ -9,7 +9,8 @@
 //! Reading order: [`key`] (the record everything is about), [`secret`] and [`mod@format`] (what a holder
 //! presents), [`scope`] and [`restriction`] (what it may do), [`definition`] (the api it belongs to),
 //! [`plan`], [`subscription`] and [`period`] (what an organization bought, and for when),
-//! [`denial`] and [`wire`] (how "no" is said), [`change`] (how the data plane learns).
+//! [`denial`] and [`wire`] (how "no" is said), [`change`] (how the data plane learns), [`event`], [`webhook`] and
+//! [`mail`] (how people and their programs learn).
 
 pub mod address;
 pub mod audit;
@@ -18,10 +19,12 @@ pub mod credential;
 pub mod definition;
 pub mod denial;
 pub mod endpoint;
+pub mod event;
 pub mod format;
 pub mod id;
 pub mod key;
 pub mod limits;
+pub mod mail;
 pub mod mask;
 pub mod organization;
 pub mod path;
@@ -35,4 +38,5 @@ pub mod scope;
 pub mod secret;
 pub mod subscription;
 pub mod time;
+pub mod webhook;
 pub mod wire;

@@ -70,3 +70,35 @@ pub const QUOTA_MAX: u64 = 1 << 47;
 pub const COST_MAX: u32 = 100_000;
 /// Longest grace period when a payment is due.
 pub const GRACE_DAYS_MAX: u16 = 90;
+/// Most webhook endpoints of one organization, and of the operator.
+pub const WEBHOOKS_PER_ORGANIZATION_MAX: i64 = 20;
+/// Longest URL of a webhook endpoint.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2048;
+/// Longest overlap in which a webhook endpoint's old secret signs too: seven days.
+pub const WEBHOOK_OVERLAP_SECONDS_MAX: i64 = 7 * 24 * 3600;
+/// That overlap unless asked otherwise: one day.
+pub const WEBHOOK_OVERLAP_SECONDS_DEFAULT: i64 = 24 * 3600;
+/// Most deliveries that wait for one webhook endpoint; the oldest beyond it are given up.
+pub const WEBHOOK_QUEUE_MAX: i64 = 5000;
+/// Most deliveries that are replayed by one request.
+pub const WEBHOOK_REPLAY_MAX: u32 = 1000;
+/// Requests to webhook endpoints that are under way at once.
+pub const WEBHOOKS_AT_ONCE_MAX: usize = 64;
+/// Of those, the requests to one endpoint.
+pub const WEBHOOKS_AT_ONCE_PER_ENDPOINT_MAX: usize = 4;
+/// Largest part of a webhook endpoint's answer that is kept in the log.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 1024;
+/// Attempts of one delivery that are shown, the newest.
+pub const WEBHOOK_ATTEMPTS_SHOWN_MAX: u32 = 50;
+/// How long a delivery or a mail is remembered when it is over.
+pub const DELIVERY_LOG_DAYS: i64 = 30;
+/// Mails that wait to be sent; further ones are refused.
+pub const MAIL_QUEUE_MAX: i64 = 10_000;
+/// Mails that are sent at once.
+pub const MAILS_AT_ONCE_MAX: usize = 4;
+/// Longest e-mail address (RFC 5321 with its erratum).
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// Longest subject of a mail.
+pub const MAIL_SUBJECT_CHARS_MAX: usize = 200;
+/// Longest text of a mail.
+pub const MAIL_TEXT_BYTES_MAX: usize = 64 * 1024;
