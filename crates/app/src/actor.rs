@@ -4,14 +4,15 @@ use claviger_domain::audit::{Action, AuditEvent, Audited, Author, Source, differ
 use claviger_domain::change::Revision;
 use claviger_domain::definition::{API_KEYS_READ, API_KEYS_WRITE, Api, USAGE_READ};
 use claviger_domain::denial::Denial;
-use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId};
+use claviger_domain::id::{AdminTokenId, KeyId, MemberId, OrganizationId};
 use claviger_domain::key::{Environment, Key, Kind, State};
+use claviger_domain::member::{Member, Role};
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::scope::Scope;
 use claviger_domain::subscription::{Gate, Subscription, terms};
 use claviger_domain::time::Timestamp;
 use claviger_store::idempotency::Attempt;
-use claviger_store::{Connection, Tx, admin_tokens, apis, keys, organizations, subscriptions};
+use claviger_store::{Connection, Tx, admin_tokens, apis, keys, members, organizations, subscriptions};
 use serde_json::{Map, Value};
 
 use crate::AppError;
@@ -22,6 +23,8 @@ pub struct Actor {
     identity: Identity,
     source: Source,
     attempt: Option<Attempt>,
+    /// The admin token with which somebody acts for a member.
+    by: Option<AdminTokenId>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +33,7 @@ enum Identity {
     AdminToken(AdminTokenId),
     Key(KeyId),
     OldSecret(KeyId),
+    Member(MemberId),
     System,
 }
 
@@ -55,13 +59,18 @@ impl Actor {
         Self::new(Identity::OldSecret(id), source)
     }
 
+    /// A member, for whom somebody acts that the operator trusts: whoever holds an admin token and says so.
+    pub fn member(id: MemberId, by: Option<AdminTokenId>, source: Source) -> Self {
+        Self { by, ..Self::new(Identity::Member(id), source) }
+    }
+
     /// Claviger itself, because of the time.
     pub(crate) fn system() -> Self {
         Self::new(Identity::System, Source::Process)
     }
 
     fn new(identity: Identity, source: Source) -> Self {
-        Self { identity, source, attempt: None }
+        Self { identity, source, attempt: None, by: None }
     }
 
     /// The same actor, asking for something that it may have asked for already.
@@ -73,7 +82,7 @@ impl Actor {
     pub(crate) fn acting_key(&self) -> Option<KeyId> {
         match self.identity {
             Identity::Key(id) | Identity::OldSecret(id) => Some(id),
-            Identity::Operator | Identity::AdminToken(_) | Identity::System => None,
+            Identity::Operator | Identity::AdminToken(_) | Identity::Member(_) | Identity::System => None,
         }
     }
 
@@ -85,14 +94,19 @@ impl Actor {
     pub(crate) fn must_be_operator(&self) -> Result<(), AppError> {
         match self.identity {
             Identity::Operator | Identity::AdminToken(_) | Identity::System => Ok(()),
-            Identity::Key(_) | Identity::OldSecret(_) => Err(AppError::forbidden("Only the operator can do this.")),
+            Identity::Key(_) | Identity::OldSecret(_) | Identity::Member(_) => {
+                Err(AppError::forbidden("Only the operator can do this."))
+            }
         }
     }
 
     /// An admin token that was revoked since it was recognised does nothing any more: the body of a request may come
     /// long after its head. Keys are looked up by each operation, which needs them.
     pub(crate) async fn must_not_be_revoked(&self, tx: &mut Tx) -> Result<(), AppError> {
-        let Identity::AdminToken(id) = self.identity else { return Ok(()) };
+        let id = match (self.identity, self.by) {
+            (Identity::AdminToken(id), _) | (_, Some(id)) => id,
+            _ => return Ok(()),
+        };
         let token = admin_tokens::find(tx.without_new_keys(), id).await?;
         if token.is_some_and(|token| token.revoked_at.is_none()) { Ok(()) } else { Err(AppError::NotTheOperator) }
     }
@@ -103,6 +117,7 @@ impl Actor {
             Identity::Operator => Author::Operator,
             Identity::AdminToken(id) => Author::AdminToken(id),
             Identity::Key(id) | Identity::OldSecret(id) => Author::Key(id),
+            Identity::Member(id) => Author::Member(id),
             Identity::System => Author::System,
         };
         let (before, after) = difference(deed.before, deed.after);
@@ -118,6 +133,70 @@ impl Actor {
             after,
             revision: Revision::default(),
         }
+    }
+}
+
+/// Somebody who manages members, with their own role; the operator has none.
+pub(crate) struct Managing(Option<Role>);
+
+impl Managing {
+    /// Nobody gives, takes or ends a role above their own.
+    pub(crate) fn must_manage(&self, role: Role) -> Result<(), AppError> {
+        match self.0 {
+            Some(mine) if !mine.may_manage(role) => Err(AppError::forbidden(format!(
+                "A {} cannot manage a {} of the organization.",
+                mine.as_str(),
+                role.as_str()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Actor {
+    /// Lets the actor manage an organization's members. Another organization's do not exist for them.
+    pub(crate) async fn manage_members(
+        &self,
+        connection: &mut Connection,
+        organization: OrganizationId,
+    ) -> Result<Managing, AppError> {
+        let managing = self.manage_members_or(connection, organization).await?;
+        managing.must_manage(Role::Viewer)?;
+        Ok(managing)
+    }
+
+    /// The same, or themselves: everybody may leave.
+    pub(crate) async fn manage_members_or_self(
+        &self,
+        connection: &mut Connection,
+        organization: OrganizationId,
+        id: MemberId,
+    ) -> Result<Managing, AppError> {
+        let managing = self.manage_members_or(connection, organization).await?;
+        if self.identity == Identity::Member(id) { Ok(Managing(Some(Role::Owner))) } else { Ok(managing) }
+    }
+
+    async fn manage_members_or(
+        &self,
+        connection: &mut Connection,
+        organization: OrganizationId,
+    ) -> Result<Managing, AppError> {
+        let Identity::Member(id) = self.identity else {
+            self.must_be_operator()?;
+            return Ok(Managing(None));
+        };
+        let member = members::find(connection, id).await?.filter(|member| member.organization == organization);
+        let member = member.ok_or(AppError::NotFound { what: "organization" })?;
+        Ok(Managing(Some(member.role)))
+    }
+
+    /// Lets the actor look at an organization's members.
+    pub(crate) async fn see_members(
+        &self,
+        connection: &mut Connection,
+        organization: OrganizationId,
+    ) -> Result<(), AppError> {
+        self.manage_members_or(connection, organization).await.map(drop)
     }
 }
 
@@ -165,6 +244,8 @@ pub(crate) enum Need {
 #[derive(Clone, Debug)]
 pub(crate) enum Acting {
     Operator,
+    /// Sees the organization's keys and manages them if the role allows it.
+    Member(Box<Member>),
     Key {
         key: Box<Key>,
         /// The key it was made with: an ephemeral key reaches no further than that one does now.
@@ -181,6 +262,9 @@ impl Actor {
         need: Need,
         now: Timestamp,
     ) -> Result<Acting, AppError> {
+        if let Identity::Member(id) = self.identity {
+            return act_as_member(connection, id, need).await;
+        }
         let Some(found) = self.find(connection, now).await? else { return Ok(Acting::Operator) };
         let (organization, api) = (found.key.organization, found.key.api.clone());
         let subscription = subscriptions::find(connection, organization, &api).await?;
@@ -191,6 +275,9 @@ impl Actor {
 
     /// The same inside a transaction that writes.
     pub(crate) async fn look_up_to_write(&self, tx: &mut Tx, now: Timestamp) -> Result<Acting, AppError> {
+        if let Identity::Member(id) = self.identity {
+            return act_as_member(tx.without_new_keys(), id, Need::WriteKeys).await;
+        }
         let Some(found) = self.find(tx.without_new_keys(), now).await? else { return Ok(Acting::Operator) };
         let organization = tx.find_organization(found.key.organization).await?;
         let subscription = tx.find_subscription(found.key.organization, &found.key.api).await?;
@@ -201,7 +288,7 @@ impl Actor {
     /// The key that acts, alive. The operator is none.
     async fn find(&self, connection: &mut Connection, now: Timestamp) -> Result<Option<FoundKey>, AppError> {
         let (id, by_old_secret) = match self.identity {
-            Identity::Operator | Identity::AdminToken(_) | Identity::System => return Ok(None),
+            Identity::Operator | Identity::AdminToken(_) | Identity::Member(_) | Identity::System => return Ok(None),
             Identity::Key(id) => (id, false),
             Identity::OldSecret(id) => (id, true),
         };
@@ -250,6 +337,14 @@ impl FoundKey {
 }
 
 impl Need {
+    /// The least role that it takes.
+    fn role(self) -> Role {
+        match self {
+            Self::ReadKeys | Self::ReadUsage => Role::Viewer,
+            Self::WriteKeys => Role::Developer,
+        }
+    }
+
     fn scope(self) -> &'static str {
         match self {
             Self::ReadKeys => API_KEYS_READ,
@@ -257,6 +352,19 @@ impl Need {
             Self::ReadUsage => USAGE_READ,
         }
     }
+}
+
+/// A member who was taken out of the organization is nobody.
+async fn act_as_member(connection: &mut Connection, id: MemberId, need: Need) -> Result<Acting, AppError> {
+    let member = members::find(connection, id).await?.ok_or(AppError::NotFound { what: "member" })?;
+    if member.role < need.role() {
+        return Err(AppError::forbidden(format!(
+            "A {} cannot do this; it takes a {} of the organization.",
+            member.role.as_str(),
+            need.role().as_str()
+        )));
+    }
+    Ok(Acting::Member(Box::new(member)))
 }
 
 async fn find_alive(connection: &mut Connection, id: KeyId, now: Timestamp) -> Result<Key, AppError> {
@@ -275,6 +383,7 @@ impl Acting {
     pub(crate) fn sees(&self, key: &Key) -> bool {
         match self {
             Self::Operator => true,
+            Self::Member(member) => member.organization == key.organization,
             Self::Key { key: mine, .. } => {
                 mine.organization == key.organization && mine.api == key.api && key.environment <= mine.environment
             }

@@ -19,6 +19,7 @@ mod follower;
 mod guard;
 pub mod keys;
 mod maintenance;
+pub mod members;
 mod mutation;
 pub mod organizations;
 pub mod subscriptions;
@@ -45,6 +46,7 @@ pub use error::AppError;
 pub use keys::{
     BulkRevoked, CreateKey, ImportKey, ImportKeys, ImportPlace, ImportedKeys, Issued, KeyPlace, Lifetime, UpdateKey,
 };
+pub use members::{Invited, RemoveMember, RemovedMember, Rest};
 pub use mutation::{Commit, Mutated, Mutation};
 pub use organizations::UpdateOrganization;
 pub use subscriptions::{SetSubscription, SubscriptionReport};

@@ -11,7 +11,7 @@ use claviger_domain::limits;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 use claviger_engine::Engine;
-use claviger_store::{feed, idempotency, keys, retired_digests};
+use claviger_store::{feed, idempotency, invitations, keys, retired_digests};
 
 use crate::actor::Deed;
 use crate::keys::digests;
@@ -83,7 +83,9 @@ impl App {
         let (day_ago, feed_kept) = (seconds_ago(work.now, ONE_DAY_SECONDS), seconds_ago(work.now, FEED_KEPT_SECONDS));
         let feed = feed::delete_transactions_before(&mut work.tx, feed_kept, FEED_FORGOTTEN_AT_ONCE).await?;
         let answers = idempotency::delete_before(&mut work.tx, day_ago, FORGOTTEN_AT_ONCE).await?;
-        if feed > 0 || answers > 0 {
+        // An invitation whose time is over is shown for as long again.
+        let invitations = invitations::delete_expired(&mut work.tx, day_ago, FORGOTTEN_AT_ONCE).await?;
+        if feed > 0 || answers > 0 || invitations > 0 {
             work.done(()).commit().await?;
         }
         Ok(answers >= u64::from(FORGOTTEN_AT_ONCE) || feed >= u64::from(FEED_FORGOTTEN_AT_ONCE))

@@ -106,8 +106,9 @@ impl App {
         let mut reader = self.store.read().await?;
         let (organization, api, key) = match actor.look_up(&mut reader, Need::ReadUsage, now).await? {
             Acting::Key { key, .. } => (key.organization, key.api.clone(), Some(key.id)),
-            Acting::Operator => {
-                let organization = query.organization.ok_or(AppError::invalid("organization", "is missing"))?;
+            acting @ (Acting::Operator | Acting::Member(_)) => {
+                let own = if let Acting::Member(member) = acting { Some(member.organization) } else { None };
+                let organization = own.or(query.organization).ok_or(AppError::invalid("organization", "is missing"))?;
                 let api = query.api.ok_or(AppError::invalid("api", "is missing"))?;
                 let found = organizations::find(&mut reader, organization).await?;
                 found.ok_or(AppError::NotFound { what: "organization" })?;

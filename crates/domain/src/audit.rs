@@ -12,8 +12,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::change::{Revision, Verifier};
 use crate::definition::Api;
-use crate::id::{AdminTokenId, KeyId, OrganizationId};
+use crate::id::{AdminTokenId, KeyId, MemberId, OrganizationId};
 use crate::key::{Key, WordError};
+use crate::member::{Invitation, Member};
 use crate::organization::Organization;
 use crate::subscription::Subscription;
 use crate::time::Timestamp;
@@ -31,6 +32,8 @@ pub enum Author {
     AdminToken(AdminTokenId),
     /// The holder of a key.
     Key(KeyId),
+    /// A member of an organization.
+    Member(MemberId),
     /// Claviger itself, because of the time.
     System,
 }
@@ -41,6 +44,7 @@ impl std::fmt::Display for Author {
             Self::Operator => f.write_str("operator"),
             Self::AdminToken(id) => id.fmt(f),
             Self::Key(id) => id.fmt(f),
+            Self::Member(id) => id.fmt(f),
             Self::System => f.write_str("system"),
         }
     }
@@ -55,10 +59,12 @@ impl std::str::FromStr for Author {
             "system" => Ok(Self::System),
             _ => {
                 let token = || text.parse().map(Self::AdminToken);
+                let member = || text.parse().map(Self::Member);
                 text.parse()
                     .map(Self::Key)
                     .or_else(|_| token())
-                    .map_err(|_| WordError("operator, system, adm_…, key_…"))
+                    .or_else(|_| member())
+                    .map_err(|_| WordError("operator, system, adm_…, key_…, mem_…"))
             }
         }
     }
@@ -186,6 +192,16 @@ actions! {
     OrganizationUpdated = "organization.updated",
     /// An organization's plan or billing state on an api was set.
     SubscriptionUpdated = "subscription.updated",
+    /// Somebody was invited.
+    MemberInvited = "member.invited",
+    /// An invitation was taken back.
+    InvitationRevoked = "invitation.revoked",
+    /// Somebody accepted an invitation.
+    MemberJoined = "member.joined",
+    /// A member was renamed or given another role.
+    MemberUpdated = "member.updated",
+    /// A member was taken out of the organization.
+    MemberRemoved = "member.removed",
     /// An api's definition was applied.
     ApiApplied = "api.applied",
     /// A verifier was made.
@@ -430,6 +446,18 @@ impl Audited for Organization {
 }
 
 impl Audited for Subscription {
+    fn audit_view(&self) -> Map<String, Value> {
+        object(self, &[])
+    }
+}
+
+impl Audited for Member {
+    fn audit_view(&self) -> Map<String, Value> {
+        object(self, &[])
+    }
+}
+
+impl Audited for Invitation {
     fn audit_view(&self) -> Map<String, Value> {
         object(self, &[])
     }

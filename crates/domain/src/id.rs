@@ -140,6 +140,15 @@ id!(
     MailId, "mail_"
 );
 
+id!(
+    /// A member: a person in an organization.
+    MemberId, "mem_"
+);
+id!(
+    /// An invitation to an organization.
+    InvitationId, "inv_"
+);
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{KeyId, OrganizationId};
+use crate::id::{KeyId, MemberId, OrganizationId};
 use crate::limits;
 use crate::restriction::Restrictions;
 use crate::scope::Scopes;
@@ -277,13 +277,18 @@ pub enum Creator {
     Operator,
     /// The holder of another key.
     Key(KeyId),
+    /// A member of the organization, or the member to whom it was handed over.
+    Member(MemberId),
 }
 
 impl FromStr for Creator {
     type Err = crate::id::IdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "operator" { Ok(Self::Operator) } else { text.parse().map(Self::Key) }
+        if text == "operator" {
+            return Ok(Self::Operator);
+        }
+        text.parse().map(Self::Member).or_else(|_| text.parse().map(Self::Key))
     }
 }
 
@@ -306,6 +311,7 @@ impl fmt::Display for Creator {
         match self {
             Self::Operator => f.write_str("operator"),
             Self::Key(id) => id.fmt(f),
+            Self::Member(id) => id.fmt(f),
         }
     }
 }

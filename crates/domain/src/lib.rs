@@ -26,6 +26,7 @@ pub mod key;
 pub mod limits;
 pub mod mail;
 pub mod mask;
+pub mod member;
 pub mod organization;
 pub mod path;
 pub mod peer;

@@ -54,6 +54,10 @@ pub const DEFINITION_BYTES_MAX: usize = 256 * 1024;
 pub const RANDOM_BITS_MIN: f64 = 128.0;
 /// Longest random part of a key, in characters.
 pub const RANDOM_CHARS_MAX: usize = 256;
+/// Most members of one organization, and as many open invitations.
+pub const MEMBERS_PER_ORGANIZATION_MAX: usize = 1000;
+/// How long the link of an invitation works: one day.
+pub const INVITATION_TTL_SECONDS: i64 = 24 * 3600;
 /// Most plans of one api.
 pub const PLANS_PER_API_MAX: usize = 64;
 /// Most rate limits of one plan.

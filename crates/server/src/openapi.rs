@@ -85,6 +85,7 @@ fn tags() -> Vec<utoipa::openapi::Tag> {
         tag("Verify", "API servers and proxies ask for verdicts."),
         tag("Apis", "The operator describes what is protected."),
         tag("Organizations", "The customers' accounts."),
+        tag("Members", "The people of an organization."),
         tag("Subscriptions", "What organizations bought, and how they stand with the bill."),
         tag("Keys", "Keys of any organization, on behalf of it."),
         tag("Credentials", "The operator's own: verifiers and admin tokens."),
@@ -197,16 +198,31 @@ fn errors(operation: &Operation, group: Group, path: &str, is_mutation: bool) ->
         "The key may not do this: its scopes, its restrictions, or it would make more than it is.",
     );
     add(
-        group == Group::Admin && is_about_keys && is_mutation && !is_of_many(path),
+        group == Group::Admin
+            && ((is_about_keys && is_mutation && !is_of_many(path))
+                || path.contains("/members")
+                || path.contains("/invitations")),
         403,
         "A rule forbids it, whoever asks.",
     );
     add(
-        path.contains('{') || path == "/admin/v1/usage" || (path == "/admin/v1/keys" && is_mutation),
+        path.contains('{')
+            || path == "/admin/v1/usage"
+            || path == "/admin/v1/invitations/accept"
+            || (path == "/admin/v1/keys" && is_mutation),
         404,
         "There is no such thing, or it is somebody else's.",
     );
-    add(is_mutation && (is_about_keys || path.contains("/apis/") || path.contains("/subscriptions/")), 409, "The state of things does not allow it.");
+    add(
+        is_mutation
+            && (is_about_keys
+                || path.contains("/apis/")
+                || path.contains("/subscriptions/")
+                || path.contains("/members")
+                || path.contains("/invitations")),
+        409,
+        "The state of things does not allow it.",
+    );
     add(is_mutation && path.contains("keys/{id}"), 412, "The key has changed since `If-Match` was read.");
     add(has_body, 413, "The body is too large.");
     add(has_body, 415, "The body is not of a type that is understood here.");

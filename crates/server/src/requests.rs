@@ -5,13 +5,16 @@
 use std::fmt::Write as _;
 
 use claviger_app::{
-    CreateKey, KeyFilter, KeyPlace, Lifetime, PageRequest, SetSubscription, UpdateKey, UpdateOrganization, UsageQuery,
+    CreateKey, KeyFilter, KeyPlace, Lifetime, PageRequest, RemoveMember, Rest, SetSubscription, UpdateKey,
+    UpdateOrganization, UsageQuery,
 };
 use claviger_domain::address::IpRule;
 use claviger_domain::endpoint::EndpointPattern;
-use claviger_domain::id::{KeyId, OrganizationId};
+use claviger_domain::id::{KeyId, MemberId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Kind, Metadata, Name, State};
 use claviger_domain::limits;
+use claviger_domain::mail::EmailAddress;
+use claviger_domain::member::Role;
 use claviger_domain::organization::OrganizationStatus;
 use claviger_domain::period::TimeZone;
 use claviger_domain::plan::PlanName;
@@ -451,5 +454,87 @@ impl From<SetSubscriptionBody> for SetSubscription {
     fn from(body: SetSubscriptionBody) -> Self {
         let SetSubscriptionBody { plan, state, api_access, anchor_day, event_at } = body;
         Self { plan, state, api_access, anchor_day, event_at }
+    }
+}
+
+/// Somebody to invite.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct InviteBody {
+    /// Where the link goes.
+    #[schema(value_type = String, format = Email, example = "ada@example.com")]
+    pub(crate) email: EmailAddress,
+    /// What they will be.
+    #[schema(value_type = words::Role)]
+    pub(crate) role: Role,
+}
+
+/// Somebody accepts an invitation.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct AcceptBody {
+    /// The token that the invitation's link holds.
+    pub(crate) token: String,
+    /// The name that people will see.
+    #[schema(value_type = String, min_length = 1, max_length = 100)]
+    pub(crate) name: Name,
+}
+
+/// What to change of a member. What is absent stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct UpdateMemberBody {
+    /// The name that people see.
+    #[schema(value_type = String, min_length = 1, max_length = 100, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    pub(crate) name: Option<Name>,
+    /// What they may do.
+    #[schema(value_type = words::Role, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    pub(crate) role: Option<Role>,
+}
+
+/// What becomes of the keys of somebody who leaves.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct RemoveMemberBody {
+    /// Keys to revoke.
+    #[schema(value_type = Vec<String>, required = false, max_items = 1000)]
+    #[serde(default)]
+    revoke: Vec<KeyId>,
+    /// Keys to hand over.
+    #[schema(value_type = Vec<String>, required = false, max_items = 1000)]
+    #[serde(default)]
+    hand_over: Vec<KeyId>,
+    /// What to do with all other live keys that they made. Must be said if there are any.
+    #[schema(value_type = words::Rest, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    rest: Option<RestWord>,
+    /// The member who gets what is handed over.
+    #[schema(value_type = String, required = false)]
+    #[serde(default, deserialize_with = "not_null")]
+    to: Option<MemberId>,
+    /// Only say what would be done.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// See [`Rest`].
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum RestWord {
+    Revoke,
+    HandOver,
+    Keep,
+}
+
+impl From<RemoveMemberBody> for RemoveMember {
+    fn from(body: RemoveMemberBody) -> Self {
+        let rest = body.rest.map(|rest| match rest {
+            RestWord::Revoke => Rest::Revoke,
+            RestWord::HandOver => Rest::HandOver,
+            RestWord::Keep => Rest::Keep,
+        });
+        Self { revoke: body.revoke, hand_over: body.hand_over, rest, to: body.to, dry_run: body.dry_run }
     }
 }

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::openapi::words;
 
+pub(crate) mod member;
 pub(crate) mod subscription;
 
 /// An API key. Its secret is never shown again.

@@ -630,6 +630,17 @@ pub async fn list_makers(
     rows.into_iter().map(|(id, maker)| Ok((KeyId::from_u128(id_number(TABLE, &id)?), word(TABLE, &maker)?))).collect()
 }
 
+/// The keys that somebody made, or was handed over, in the order of their ids.
+pub async fn list_made_by(connection: &mut Connection, creator: Creator) -> Result<Vec<KeyId>, StoreError> {
+    let rows: Vec<(Vec<u8>,)> = on_either!(
+        connection,
+        sqlx::query_as("SELECT id FROM keys WHERE created_by = $1 AND created_by <> 'operator' ORDER BY id")
+            .bind(creator.to_string()),
+        fetch_all
+    )?;
+    rows.into_iter().map(|(id,)| Ok(KeyId::from_u128(id_number(TABLE, &id)?))).collect()
+}
+
 /// An organization and api in which keys were made with this one.
 pub async fn find_place_of_made(
     connection: &mut Connection,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use claviger_domain::audit::Action;
-use claviger_domain::id::KeyId;
+use claviger_domain::id::{KeyId, MemberId};
 use claviger_domain::key::{Creator, Key, Revocation, State};
 use claviger_domain::time::Timestamp;
 use claviger_store::Connection;
@@ -127,6 +127,7 @@ impl<'s> Search<'s> {
     async fn begin(connection: &mut Connection, selection: &'s Selection) -> Result<Self, AppError> {
         let descendants = match selection.created_by {
             Some(Creator::Key(key)) => Some(descendants(connection, key).await?),
+            Some(Creator::Member(member)) => Some(made_by_member(connection, member).await?),
             Some(Creator::Operator) | None => None,
         };
         Ok(Self { selection, descendants })
@@ -182,7 +183,7 @@ impl<'s> Search<'s> {
     }
 }
 
-fn is_alive(key: &Key, now: Timestamp) -> bool {
+pub(crate) fn is_alive(key: &Key, now: Timestamp) -> bool {
     !matches!(key.state(now), State::Revoked | State::Expired)
 }
 
@@ -209,6 +210,17 @@ async fn descendants(connection: &mut Connection, root: KeyId) -> Result<Vec<Key
     Ok(found)
 }
 
+/// All keys that a member made, and all that come from those: whoever knew their secrets may have made more with them.
+pub(crate) async fn made_by_member(connection: &mut Connection, member: MemberId) -> Result<Vec<KeyId>, AppError> {
+    let mut found = keys::list_made_by(connection, Creator::Member(member)).await?;
+    for root in found.clone() {
+        found.extend(descendants(connection, root).await?);
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
 /// An empty selection would be every key there is.
 fn must_select(selection: &Selection) -> Result<(), AppError> {
     let Selection { organization, created_by, kind, issued_before, api: _, environment: _ } = selection;
@@ -219,7 +231,7 @@ fn must_select(selection: &Selection) -> Result<(), AppError> {
     Ok(())
 }
 
-async fn revoke(work: &mut Work, before: &Key, reason: Option<String>) -> Result<(), AppError> {
+pub(crate) async fn revoke(work: &mut Work, before: &Key, reason: Option<String>) -> Result<(), AppError> {
     let revocation = Some(Revocation { at: work.now.to_whole_seconds(), reason });
     let key = Key { revocation, old_secret: None, ..before.clone() };
     put_key(work, Action::KeyRevoked, before, &key).await

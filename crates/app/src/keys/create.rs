@@ -82,7 +82,7 @@ impl App {
         let limiter = match (&parent, &acting) {
             (Some(parent), _) => Some(parent),
             (None, Acting::Key { key, .. }) => Some(&**key),
-            (None, Acting::Operator) => None,
+            (None, Acting::Operator | Acting::Member(_)) => None,
         };
         let secret = format.issue(&*self.entropy);
         let key = Key {
@@ -106,6 +106,7 @@ impl App {
             created_by: match &acting {
                 Acting::Operator => Creator::Operator,
                 Acting::Key { key, .. } => Creator::Key(key.id),
+                Acting::Member(member) => Creator::Member(member.id),
             },
             expires_at: choose_expiry(input.lifetime, format, limiter, &acting, now)?,
             rotated_at: None,
@@ -136,6 +137,12 @@ async fn find_place(tx: &mut Tx, acting: &Acting, place: KeyPlace) -> Result<(Or
         Acting::Operator => {
             let organization = place.organization.ok_or(AppError::invalid("organization", "is missing"))?;
             (organization, place.api.ok_or(AppError::invalid("api", "is missing"))?)
+        }
+        Acting::Member(member) => {
+            if place.organization.is_some_and(|organization| organization != member.organization) {
+                return Err(AppError::NotFound { what: "organization" });
+            }
+            (member.organization, place.api.ok_or(AppError::invalid("api", "is missing"))?)
         }
     };
     tx.find_organization(organization).await?.ok_or(AppError::NotFound { what: "organization" })?;
@@ -222,10 +229,10 @@ async fn find_parent(
             return Err(AppError::invalid("parent_id", "is the key that makes the request; leave it out"));
         }
         (Acting::Key { key, .. }, None) => (**key).clone(),
-        (Acting::Operator, None) => {
+        (Acting::Operator | Acting::Member(_), None) => {
             return Err(AppError::invalid("parent_id", "is missing: an ephemeral key is made with another key"));
         }
-        (Acting::Operator, Some(id)) => find_visible(tx.connection().await?, acting, id).await?.key,
+        (Acting::Operator | Acting::Member(_), Some(id)) => find_visible(tx.connection().await?, acting, id).await?.key,
     };
     if parent.organization != organization || parent.api != *api.definition.name() {
         return Err(AppError::NotFound { what: "API key" });

@@ -1,6 +1,6 @@
 //! The life of keys: create, import, show, list, update, rotate, disable, enable, revoke one or many.
 
-mod bulk;
+pub(crate) mod bulk;
 mod check;
 mod create;
 mod edit;
@@ -57,7 +57,11 @@ impl App {
         let now = self.now();
         let mut reader = self.store.read().await?;
         let mut filter = filter;
-        if let Acting::Key { key, .. } = actor.look_up(&mut reader, Need::ReadKeys, now).await? {
+        let acting = actor.look_up(&mut reader, Need::ReadKeys, now).await?;
+        if let Acting::Member(member) = &acting {
+            filter.organization = Some(member.organization);
+        }
+        if let Acting::Key { key, .. } = acting {
             filter.organization = Some(key.organization);
             filter.api = Some(key.api.clone());
             if filter.environment.is_some_and(|environment| environment > key.environment) {

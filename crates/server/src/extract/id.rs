@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path};
-use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId, VerifierId};
+use claviger_domain::id::{AdminTokenId, InvitationId, KeyId, MemberId, OrganizationId, VerifierId};
 use claviger_domain::key::ApiName;
 use http::request::Parts;
 
@@ -34,6 +34,14 @@ impl Identified for AdminTokenId {
     const WHAT: &'static str = "admin token";
 }
 
+impl Identified for MemberId {
+    const WHAT: &'static str = "member";
+}
+
+impl Identified for InvitationId {
+    const WHAT: &'static str = "invitation";
+}
+
 impl Identified for ApiName {
     const WHAT: &'static str = "API";
 }
@@ -49,17 +57,17 @@ impl<S: Send + Sync, T: Identified> FromRequestParts<S> for Id<T> {
     }
 }
 
-/// The `{id}` and `{api}` of a route.
-pub(crate) struct IdInApi<T>(pub(crate) T, pub(crate) ApiName);
+/// Two ids of a route, of a thing and of something in it.
+pub(crate) struct Ids<T, U>(pub(crate) T, pub(crate) U);
 
-impl<S: Send + Sync, T: Identified> FromRequestParts<S> for IdInApi<T> {
+impl<S: Send + Sync, T: Identified, U: Identified> FromRequestParts<S> for Ids<T, U> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        let Ok(Path((id, api))) = Path::<(String, String)>::from_request_parts(parts, state).await else {
+        let Ok(Path((outer, inner))) = Path::<(String, String)>::from_request_parts(parts, state).await else {
             return Err(Failure::not_found(T::WHAT));
         };
-        let id = id.parse().map_err(|_| Failure::not_found(T::WHAT))?;
-        Ok(Self(id, api.parse().map_err(|_| Failure::not_found(ApiName::WHAT))?))
+        let outer = outer.parse().map_err(|_| Failure::not_found(T::WHAT))?;
+        Ok(Self(outer, inner.parse().map_err(|_| Failure::not_found(U::WHAT))?))
     }
 }

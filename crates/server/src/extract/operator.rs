@@ -1,12 +1,14 @@
 //! The operator: whoever holds an admin token or may open the unix socket.
 
 use axum::extract::FromRequestParts;
-use claviger_app::Actor;
+use claviger_app::{Actor, AppError};
 use claviger_domain::audit::Source;
 use claviger_domain::credential::Credential;
+use claviger_domain::id::MemberId;
 use claviger_domain::peer::Peer;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 
 use crate::ServerState;
 use crate::error::Failure;
@@ -35,17 +37,63 @@ impl Operator {
     }
 }
 
+/// The header by which whoever the operator trusts says for which member it acts.
+pub(crate) const MEMBER: HeaderName = HeaderName::from_static("claviger-member");
+
+/// The operator, or somebody with the operator's credential who acts for a member, with that member's rights and no more.
+/// The operator's own dashboard does, for one.
+pub(crate) struct OperatorOrMember(Operator);
+
+impl std::ops::Deref for OperatorOrMember {
+    type Target = Operator;
+
+    fn deref(&self) -> &Operator {
+        &self.0
+    }
+}
+
+impl FromRequestParts<ServerState> for OperatorOrMember {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ServerState) -> Result<Self, Failure> {
+        let member = member(&parts.headers)?;
+        Operator::recognise(parts, state, member).await.map(Self)
+    }
+}
+
 impl FromRequestParts<ServerState> for Operator {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &ServerState) -> Result<Self, Failure> {
+        let operator = Self::recognise(parts, state, None).await?;
+        // Nothing of this is a member's, so that nobody acts for one with rights that they do not have.
+        if parts.headers.contains_key(MEMBER) {
+            return Err(Failure::from(AppError::Forbidden { message: "Only the operator can do this.".to_owned() }));
+        }
+        Ok(operator)
+    }
+}
+
+/// The member who is acted for. Two lines are two members, so none.
+fn member(headers: &HeaderMap) -> Result<Option<MemberId>, Failure> {
+    let mut lines = headers.get_all(MEMBER).iter();
+    let Some(line) = lines.next() else { return Ok(None) };
+    let id = line.to_str().ok().and_then(|text| text.parse().ok()).filter(|_| lines.next().is_none());
+    id.map(Some).ok_or_else(|| Failure::invalid(None, "The header Claviger-Member is not the id of one member."))
+}
+
+impl Operator {
+    async fn recognise(parts: &Parts, state: &ServerState, member: Option<MemberId>) -> Result<Self, Failure> {
+        // What is answered to one member is not given again to another.
+        let caller = |name: String| member.map_or(name.clone(), |member| format!("{name} {member}"));
         let keyed = parts.extensions.get::<Keyed>().cloned();
         let source = match parts.extensions.get::<Peer>() {
             Some(Peer::Socket) => {
                 if let Some(keyed) = &keyed {
-                    keyed.bind(state, "operator".to_owned(), &**state.socket_secret)?;
+                    keyed.bind(state, caller("operator".to_owned()), &**state.socket_secret)?;
                 }
-                return Ok(Self::new(Actor::operator(), keyed));
+                let actor = member.map_or_else(Actor::operator, |member| Actor::member(member, None, Source::Socket));
+                return Ok(Self::new(actor, keyed));
             }
             Some(Peer::Address(address)) => Source::Address(*address),
             None => Source::Unknown,
@@ -59,8 +107,12 @@ impl FromRequestParts<ServerState> for Operator {
         let found = state.app.find_admin_token(&secret.digest()).await?;
         let id = found.ok_or_else(|| Failure::not_the_operator(true))?;
         if let Some(keyed) = &keyed {
-            keyed.bind(state, id.to_string(), secret.expose().as_bytes())?;
+            keyed.bind(state, caller(id.to_string()), secret.expose().as_bytes())?;
         }
-        Ok(Self::new(Actor::admin_token(id, source), keyed))
+        let actor = match member {
+            Some(member) => Actor::member(member, Some(id), source),
+            None => Actor::admin_token(id, source),
+        };
+        Ok(Self::new(actor, keyed))
     }
 }

@@ -42,6 +42,25 @@ pub(crate) enum OrganizationStatus {
     Suspended,
 }
 
+/// What a member may do: look at everything, manage keys, manage members, everything.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Role {
+    Viewer,
+    Developer,
+    Admin,
+    Owner,
+}
+
+/// What becomes of keys that are not named.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum Rest {
+    Revoke,
+    HandOver,
+    Keep,
+}
+
 /// How an organization stands with its bill. Keys work while it is `trialing` or `active`, and while it is `past_due` until the
 /// definition's grace period is over.
 #[derive(ToSchema)]

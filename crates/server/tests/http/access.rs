@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use claviger_app::CreateKey;
 use claviger_domain::definition::{API_KEYS_READ, API_KEYS_WRITE, USAGE_READ};
 use claviger_domain::key::{Environment, Kind};
+use claviger_domain::member::Role;
 use claviger_domain::peer::Peer;
 use claviger_gate::Verify;
 use serde_json::{Value, json};
@@ -45,6 +46,15 @@ const TABLE: &str = "
     adminListSubscriptions   401  401     401   401  401     401   401       401  200   200
     adminShowSubscription    401  401     401   401  401     401   401       401  200   200
     adminSetSubscription     401  401     401   401  401     401   401       401  200   200
+    adminListMembers         401  401     401   401  401     401   401       401  200   200
+    adminShowMember          401  401     401   401  401     401   401       401  200   200
+    adminUpdateMember        401  401     401   401  401     401   401       401  200   200
+    adminListMemberKeys      401  401     401   401  401     401   401       401  200   200
+    adminRemoveMember        401  401     401   401  401     401   401       401  200   200
+    adminListInvitations     401  401     401   401  401     401   401       401  200   200
+    adminInviteMember        401  401     401   401  401     401   401       401  201   201
+    adminRevokeInvitation    401  401     401   401  401     401   401       401  200   200
+    adminAcceptInvitation    401  401     401   401  401     401   401       401  201   201
     adminListKeys            401  401     401   401  401     401   401       401  200   200
     adminCreateKey           401  401     401   401  401     401   401       401  201   201
     adminShowKey             401  401     401   401  401     401   401       401  200   200
@@ -136,7 +146,11 @@ async fn a_bad_request_of_somebody_who_may_not_is_still_refused_for_that() {
 
 async fn attempt(deployment: &Deployment, row: &Row, caller: &str) -> Reply {
     let call = call(deployment, row, caller).await;
-    let call = match body(deployment, row) {
+    let body = match row.operation.as_str() {
+        "adminAcceptInvitation" => Some(json!({"token": deployment.invite(Role::Viewer).await.1, "name": "Eve"})),
+        _ => body(deployment, row),
+    };
+    let call = match body {
         Some(Value::String(text)) if row.operation == "adminImportKeys" => call.body("application/x-ndjson", text),
         Some(Value::String(text)) => call.body("application/toml", text),
         Some(body) => call.json(&body),
@@ -240,7 +254,13 @@ async fn target(deployment: &Deployment, row: &Row) -> String {
         .to_string(),
         _ => String::new(),
     };
-    let path = path.replace("{id}", &id);
+    let mut path = path.replace("{id}", &id);
+    if path.contains("{member}") {
+        path = path.replace("{member}", &deployment.member(Role::Viewer).await.to_string());
+    }
+    if path.contains("{invitation}") {
+        path = path.replace("{invitation}", &deployment.invite(Role::Viewer).await.0.to_string());
+    }
     match row.operation.as_str() {
         "adminShowUsage" => format!("{path}?organization={}&api=plain", deployment.mine),
         "adminApplyApi" => format!("{path}?dry_run=true"),
@@ -259,6 +279,8 @@ fn body(deployment: &Deployment, row: &Row) -> Option<Value> {
             body["api"] = "plain".into();
             Some(body)
         }
+        "adminUpdateMember" => Some(json!({"name": "renamed"})),
+        "adminInviteMember" => Some(json!({"email": "eve@example.com", "role": "viewer"})),
         "adminSetSubscription" => Some(json!({"plan": "small"})),
         "adminBulkRevokeKeys" => Some(json!({"organization": deployment.theirs, "dry_run": true})),
         "adminCreateOrganization" | "adminCreateVerifier" | "adminCreateAdminToken" => Some(json!({"name": "new"})),

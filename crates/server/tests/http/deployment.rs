@@ -1,17 +1,20 @@
 //! A deployment of its own for each test.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use claviger_app::{Actor, App, AppError, CreateKey, Database, KeyPlace, Mutated, Mutation};
 use claviger_domain::address::{ForwardingHeader, TrustedProxies};
 use claviger_domain::definition::Definition;
-use claviger_domain::id::{KeyId, OrganizationId};
+use claviger_domain::id::{InvitationId, KeyId, MemberId, OrganizationId};
 use claviger_domain::key::{Environment, Kind, Metadata};
+use claviger_domain::member::Role;
 use claviger_domain::period::TimeZone;
 use claviger_domain::random::PredictableEntropy;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
+use claviger_domain::secret::PresentedSecret;
 use claviger_domain::time::{Clock, ManualClock};
 use claviger_engine::EngineOptions;
 use claviger_server::{InFlight, ServerState};
@@ -32,6 +35,7 @@ pub(crate) struct Deployment {
     pub(crate) mine: OrganizationId,
     pub(crate) theirs: OrganizationId,
     directory: TempDir,
+    people: AtomicUsize,
 }
 
 /// A key and its secret.
@@ -78,7 +82,7 @@ impl Deployment {
         };
         let public = claviger_server::public_router(state.clone(), None);
         let internal = claviger_server::internal_router(state.clone());
-        Self { app, clock, state, public, internal, mine, theirs, directory }
+        Self { app, clock, state, public, internal, mine, theirs, directory, people: AtomicUsize::new(0) }
     }
 
     /// Adds an api.
@@ -95,6 +99,22 @@ impl Deployment {
         let whole = format!("{}\n{plans}", text("planned", "/planned", "pn"));
         let definition = Definition::parse(&whole).unwrap();
         commit(self.app.apply_definition(&Actor::operator(), definition, false)).await.unwrap();
+    }
+
+    /// Invites somebody whom nobody knows yet to the first organization.
+    pub(crate) async fn invite(&self, role: Role) -> (InvitationId, String) {
+        let number = self.people.fetch_add(1, Ordering::Relaxed);
+        let email = format!("person{number}@example.com").parse().unwrap();
+        let invited = commit(self.app.invite_member(&Actor::operator(), self.mine, &email, role)).await.unwrap().value;
+        (invited.invitation.id, invited.token.into_clear().to_string())
+    }
+
+    /// Makes somebody a member of the first organization.
+    pub(crate) async fn member(&self, role: Role) -> MemberId {
+        let (_, token) = self.invite(role).await;
+        let token = PresentedSecret::new(&token);
+        let name = "Somebody".parse().unwrap();
+        commit(self.app.accept_invitation(&Actor::operator(), token, name)).await.unwrap().value.id
     }
 
     /// Every byte that is on the disk: the database and its journal.

@@ -7,6 +7,7 @@
 
 mod cases;
 mod opening;
+mod people;
 mod plans;
 mod shared;
 mod snapshot;
@@ -65,6 +66,9 @@ on_both![
     shared::a_database_keeps_its_identity,
     shared::selected_keys_are_counted_and_listed_while_they_live,
     plans::subscriptions_are_put_found_and_counted,
+    people::members_are_put_found_and_deleted,
+    people::invitations_are_open_until_they_end,
+    people::keys_are_found_by_who_made_them,
     plans::keys_that_ended_long_ago_are_found_and_their_makers_known,
 ];
 
@@ -81,6 +85,7 @@ fn every_store_function_is_named_in_the_suite() {
     let suite = [
         include_str!("cases.rs"),
         include_str!("opening.rs"),
+        include_str!("people.rs"),
         include_str!("plans.rs"),
         include_str!("shared.rs"),
         include_str!("snapshot.rs"),

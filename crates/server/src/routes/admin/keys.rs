@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
-use crate::extract::{Id, Operator};
+use crate::extract::{Id, OperatorOrMember};
 use crate::idempotency::finish;
 use crate::json::{Json, OptionalJson};
 use crate::precondition::IfMatch;
@@ -47,7 +47,7 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
     ))
 )]
 async fn list(
-    operator: Operator,
+    operator: OperatorOrMember,
     State(state): State<ServerState>,
     Query(AdminKeyList(list)): Query<AdminKeyList>,
 ) -> Result<Response, Failure> {
@@ -71,7 +71,7 @@ async fn list(
     responses((status = 201, description = "The key and its secret.", body = IssuedAdminKey))
 )]
 async fn create(
-    operator: Operator,
+    operator: OperatorOrMember,
     State(state): State<ServerState>,
     Query(Nothing): Query<Nothing>,
     Json(body): Json<AdminCreateKeyBody>,
@@ -97,7 +97,7 @@ async fn create(
     responses((status = 200, description = "The key.", body = AdminKeyView))
 )]
 async fn show(
-    operator: Operator,
+    operator: OperatorOrMember,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(Nothing): Query<Nothing>,
@@ -117,7 +117,7 @@ async fn show(
     responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
 )]
 async fn update(
-    operator: Operator,
+    operator: OperatorOrMember,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(Nothing): Query<Nothing>,
@@ -141,7 +141,7 @@ async fn update(
     responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
 )]
 async fn revoke(
-    operator: Operator,
+    operator: OperatorOrMember,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(query): Query<RevokeQuery>,
@@ -165,7 +165,7 @@ async fn revoke(
     responses((status = 200, description = "The key and its new secret.", body = IssuedAdminKey))
 )]
 async fn rotate(
-    operator: Operator,
+    operator: OperatorOrMember,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(Nothing): Query<Nothing>,
@@ -192,7 +192,7 @@ async fn rotate(
     responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
 )]
 async fn disable(
-    operator: Operator,
+    operator: OperatorOrMember,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(Nothing): Query<Nothing>,
@@ -212,7 +212,7 @@ async fn disable(
     responses((status = 200, description = "The key as it is now.", body = AdminKeyView))
 )]
 async fn enable(
-    operator: Operator,
+    operator: OperatorOrMember,
     State(state): State<ServerState>,
     Id(id): Id<KeyId>,
     Query(Nothing): Query<Nothing>,
@@ -222,7 +222,11 @@ async fn enable(
     mutated(&state, &operator, if_match.attempt(mutation).await?).await
 }
 
-async fn mutated(state: &ServerState, operator: &Operator, mutation: Mutation<KeyRow>) -> Result<Response, Failure> {
+async fn mutated(
+    state: &ServerState,
+    operator: &OperatorOrMember,
+    mutation: Mutation<KeyRow>,
+) -> Result<Response, Failure> {
     let answer = |row: KeyRow, revision| {
         let view = AdminKeyView::of(&row, state.app.now());
         Ok(Answer::ok(&view)?.etag(row.revision)?.revision(revision))

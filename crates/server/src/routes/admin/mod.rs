@@ -6,7 +6,9 @@ mod audit;
 mod bulk_revoke;
 mod credentials;
 mod import;
+mod invitations;
 mod keys;
+mod members;
 mod organizations;
 mod subscriptions;
 mod usage;
@@ -25,6 +27,8 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
         .merge(apis::router())
         .merge(organizations::router())
         .merge(subscriptions::router())
+        .merge(members::router())
+        .merge(invitations::router())
         .merge(keys::router())
         .merge(bulk_revoke::router())
         .merge(import::router())

@@ -3,13 +3,14 @@
 use axum::extract::State;
 use axum::response::Response;
 use claviger_domain::id::OrganizationId;
+use claviger_domain::key::ApiName;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
-use crate::extract::{Id, IdInApi, Operator};
+use crate::extract::{Id, Ids, Operator};
 use crate::json::Json;
 use crate::query::{Nothing, Query};
 use crate::requests::SetSubscriptionBody;
@@ -58,7 +59,7 @@ async fn list(
 async fn show(
     _: Operator,
     State(state): State<ServerState>,
-    IdInApi(id, api): IdInApi<OrganizationId>,
+    Ids(id, api): Ids<OrganizationId, ApiName>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
     let report = state.app.find_subscription(id, &api).await?;
@@ -84,7 +85,7 @@ async fn show(
 async fn set(
     operator: Operator,
     State(state): State<ServerState>,
-    IdInApi(id, api): IdInApi<OrganizationId>,
+    Ids(id, api): Ids<OrganizationId, ApiName>,
     Query(Nothing): Query<Nothing>,
     Json(body): Json<SetSubscriptionBody>,
 ) -> Result<Response, Failure> {

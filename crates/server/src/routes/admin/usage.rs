@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
-use crate::extract::Operator;
+use crate::extract::OperatorOrMember;
 use crate::query::Query;
 use crate::requests::UsageParameters;
 use crate::views::UsageView;
@@ -28,7 +28,7 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
     responses((status = 200, description = "The usage.", body = UsageView))
 )]
 async fn usage(
-    operator: Operator,
+    operator: OperatorOrMember,
     State(state): State<ServerState>,
     Query(query): Query<UsageQuery>,
 ) -> Result<Response, Failure> {

@@ -4,5 +4,6 @@ mod bulk_revoke;
 mod credentials;
 mod import;
 mod keys;
+mod members;
 mod organizations;
 mod subscriptions;

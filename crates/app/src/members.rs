@@ -1,0 +1,363 @@
+//! Members: invited, joined, given roles, and taken out together with what becomes of their keys.
+
+use claviger_domain::audit::Action;
+use claviger_domain::format::issue_operator_token;
+use claviger_domain::id::{InvitationId, KeyId, MemberId, OrganizationId};
+use claviger_domain::key::{Creator, Key, Name};
+use claviger_domain::limits;
+use claviger_domain::mail::EmailAddress;
+use claviger_domain::member::{Invitation, Member, Role};
+use claviger_domain::secret::{IssuedSecret, PresentedSecret};
+use claviger_store::{Connection, invitations, keys, members, organizations};
+
+use crate::actor::Deed;
+use crate::keys::bulk::{is_alive, made_by_member, revoke};
+use crate::keys::put_key;
+use crate::mutation::Work;
+use crate::{Actor, App, AppError, KeyRow, Mutation};
+
+/// The head of every invitation's token.
+pub const INVITATION_TOKEN_PREFIX: &str = "claviger_invitation_";
+/// Keys that one removal ends or hands over, in its one transaction.
+const KEYS_PER_REMOVAL_MAX: usize = 1000;
+
+const NO_MEMBER: AppError = AppError::NotFound { what: "member" };
+const NO_INVITATION: AppError = AppError::NotFound { what: "invitation" };
+const NO_ORGANIZATION: AppError = AppError::NotFound { what: "organization" };
+
+/// An invitation that was just made.
+pub struct Invited {
+    /// The invitation.
+    pub invitation: Invitation,
+    /// What its link holds; it exists nowhere else.
+    pub token: IssuedSecret,
+}
+
+/// What becomes of the keys of somebody who leaves.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RemoveMember {
+    /// Keys to revoke.
+    pub revoke: Vec<KeyId>,
+    /// Keys to hand over.
+    pub hand_over: Vec<KeyId>,
+    /// What to do with all others that are neither revoked nor expired. Must be said if there are any.
+    pub rest: Option<Rest>,
+    /// Who gets what is handed over.
+    pub to: Option<MemberId>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What becomes of keys that are not named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rest {
+    /// They are revoked.
+    Revoke,
+    /// They are handed over.
+    HandOver,
+    /// They stay the organization's, as they are.
+    Keep,
+}
+
+/// What became of the keys of somebody who left.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RemovedMember {
+    /// Who it was.
+    pub member: Member,
+    /// Keys that were revoked.
+    pub revoked: Vec<Key>,
+    /// Keys that were handed over. Whoever left still knows their secrets.
+    pub handed_over: Vec<Key>,
+    /// Keys that stay as they are.
+    pub kept: Vec<Key>,
+}
+
+impl App {
+    /// Invites somebody by e-mail. An open invitation to the same address ends.
+    pub async fn invite_member(
+        &self,
+        actor: &Actor,
+        organization: OrganizationId,
+        email: &EmailAddress,
+        role: Role,
+    ) -> Result<Mutation<Invited>, AppError> {
+        let mut work = self.begin(actor).await?;
+        let reader = work.tx.connection().await?;
+        let managing = actor.manage_members(reader, organization).await?;
+        organizations::find(reader, organization).await?.ok_or(NO_ORGANIZATION)?;
+        managing.must_manage(role)?;
+        let email = lower_case(email);
+        if members::find_by_email(reader, organization, &email).await?.is_some() {
+            return Err(AppError::conflict("This person is a member already."));
+        }
+        let open = invitations::list(reader, organization).await?;
+        let is_again = open.iter().any(|invitation| invitation.email == email);
+        if open.len() >= limits::MEMBERS_PER_ORGANIZATION_MAX && !is_again {
+            return Err(too_many("open invitations"));
+        }
+        let token = issue_operator_token(INVITATION_TOKEN_PREFIX, &*self.entropy);
+        let created_at = work.now.to_whole_seconds();
+        let invitation = Invitation {
+            id: InvitationId::new(work.now, &*self.entropy),
+            organization,
+            email,
+            role,
+            created_at,
+            expires_at: created_at.plus_seconds(limits::INVITATION_TTL_SECONDS).unwrap_or(created_at),
+        };
+        invitations::put(&mut work.tx, &invitation, &token.digest()).await?;
+        work.record(Deed::new(Action::MemberInvited, invitation.id, None, Some(&invitation)).of(organization));
+        Ok(work.done(Invited { invitation, token }))
+    }
+
+    /// Lists an organization's invitations that were not accepted, those whose time is over included.
+    pub async fn list_invitations(
+        &self,
+        actor: &Actor,
+        organization: OrganizationId,
+    ) -> Result<Vec<Invitation>, AppError> {
+        let mut reader = self.store.read().await?;
+        actor.see_members(&mut reader, organization).await?;
+        organizations::find(&mut reader, organization).await?.ok_or(NO_ORGANIZATION)?;
+        Ok(invitations::list(&mut reader, organization).await?)
+    }
+
+    /// Takes an invitation back.
+    pub async fn revoke_invitation(
+        &self,
+        actor: &Actor,
+        organization: OrganizationId,
+        id: InvitationId,
+    ) -> Result<Mutation<Invitation>, AppError> {
+        let mut work = self.begin(actor).await?;
+        let reader = work.tx.connection().await?;
+        let managing = actor.manage_members(reader, organization).await?;
+        let found = invitations::find(reader, id).await?.filter(|found| found.organization == organization);
+        let invitation = found.ok_or(NO_INVITATION)?;
+        managing.must_manage(invitation.role)?;
+        invitations::delete(&mut work.tx, id).await?;
+        work.record(Deed::new(Action::InvitationRevoked, id, Some(&invitation), None).of(organization));
+        Ok(work.done(invitation))
+    }
+
+    /// Shows the invitation whose link has this token, if it still works.
+    pub async fn find_invitation(&self, token: PresentedSecret<'_>) -> Result<Invitation, AppError> {
+        let mut reader = self.store.read().await?;
+        let found = invitations::find_by_digest(&mut reader, &token.digest()).await?;
+        found.filter(|invitation| invitation.is_open(self.now())).ok_or(NO_INVITATION)
+    }
+
+    /// Makes whoever holds an invitation's token a member. The token works once.
+    pub async fn accept_invitation(
+        &self,
+        actor: &Actor,
+        token: PresentedSecret<'_>,
+        name: Name,
+    ) -> Result<Mutation<Member>, AppError> {
+        actor.must_be_operator()?;
+        // Nobody waits in the queue of those who write for a token that opens nothing.
+        self.find_invitation(token).await?;
+        let mut work = self.begin(actor).await?;
+        let now = work.now;
+        let reader = work.tx.connection().await?;
+        let found = invitations::find_by_digest(reader, &token.digest()).await?;
+        let invitation = found.filter(|invitation| invitation.is_open(now)).ok_or(NO_INVITATION)?;
+        if members::list(reader, invitation.organization).await?.len() >= limits::MEMBERS_PER_ORGANIZATION_MAX {
+            return Err(too_many("members"));
+        }
+        let member = Member {
+            id: MemberId::new(now, &*self.entropy),
+            organization: invitation.organization,
+            email: invitation.email.clone(),
+            name,
+            role: invitation.role,
+            created_at: now.to_whole_seconds(),
+        };
+        invitations::delete(&mut work.tx, invitation.id).await?;
+        members::put(&mut work.tx, &member).await?;
+        let deed = Deed::new(Action::MemberJoined, member.id, None, Some(&member)).of(member.organization);
+        work.record(deed);
+        Ok(work.done(member))
+    }
+
+    /// Lists an organization's members, oldest first.
+    pub async fn list_members(&self, actor: &Actor, organization: OrganizationId) -> Result<Vec<Member>, AppError> {
+        let mut reader = self.store.read().await?;
+        actor.see_members(&mut reader, organization).await?;
+        organizations::find(&mut reader, organization).await?.ok_or(NO_ORGANIZATION)?;
+        Ok(members::list(&mut reader, organization).await?)
+    }
+
+    /// Shows a member.
+    pub async fn find_member(
+        &self,
+        actor: &Actor,
+        organization: OrganizationId,
+        id: MemberId,
+    ) -> Result<Member, AppError> {
+        let mut reader = self.store.read().await?;
+        actor.see_members(&mut reader, organization).await?;
+        find(&mut reader, organization, id).await
+    }
+
+    /// The keys that a member made or was handed over, and those that were made with them, that are neither revoked
+    /// nor expired.
+    pub async fn list_member_keys(
+        &self,
+        actor: &Actor,
+        organization: OrganizationId,
+        id: MemberId,
+    ) -> Result<Vec<KeyRow>, AppError> {
+        let now = self.now();
+        let mut reader = self.store.read().await?;
+        actor.see_members(&mut reader, organization).await?;
+        find(&mut reader, organization, id).await?;
+        let ids = made_by_member(&mut reader, id).await?;
+        let rows = keys::list_by_id(&mut reader, &ids).await?;
+        let alive = rows.into_iter().filter(|row| is_alive(&row.key, now));
+        Ok(alive.map(|row| self.with_last_used(row)).collect())
+    }
+
+    /// Renames a member or gives them another role. The last owner stays one.
+    pub async fn update_member(
+        &self,
+        actor: &Actor,
+        organization: OrganizationId,
+        id: MemberId,
+        name: Option<Name>,
+        role: Option<Role>,
+    ) -> Result<Mutation<Member>, AppError> {
+        let mut work = self.begin(actor).await?;
+        let reader = work.tx.connection().await?;
+        let managing = actor.manage_members(reader, organization).await?;
+        let before = find(reader, organization, id).await?;
+        managing.must_manage(before.role)?;
+        let mut member = before.clone();
+        member.name = name.unwrap_or(member.name);
+        member.role = role.unwrap_or(member.role);
+        managing.must_manage(member.role)?;
+        if member.role != Role::Owner {
+            must_not_be_last_owner(reader, &before).await?;
+        }
+        if member == before {
+            let revision = work.tx.revision_before();
+            return Ok(work.at(member, revision));
+        }
+        members::put(&mut work.tx, &member).await?;
+        work.record(Deed::new(Action::MemberUpdated, id, Some(&before), Some(&member)).of(organization));
+        Ok(work.done(member))
+    }
+
+    /// Takes a member out of an organization and, in the same transaction, revokes or hands over their keys. The last
+    /// owner cannot leave.
+    pub async fn remove_member(
+        &self,
+        actor: &Actor,
+        organization: OrganizationId,
+        id: MemberId,
+        input: RemoveMember,
+    ) -> Result<Mutation<RemovedMember>, AppError> {
+        let mut work = self.begin(actor).await?;
+        let reader = work.tx.connection().await?;
+        let managing = actor.manage_members_or_self(reader, organization, id).await?;
+        let member = find(reader, organization, id).await?;
+        managing.must_manage(member.role)?;
+        must_not_be_last_owner(reader, &member).await?;
+        let removed = sort_keys(&mut work, member, &input).await?;
+        if input.dry_run {
+            let revision = work.tx.revision_before();
+            return Ok(work.at(removed, revision));
+        }
+        for key in &removed.revoked {
+            revoke(&mut work, key, Some("Its member was removed".to_owned())).await?;
+            self.room.has_changed(key.organization, &key.api);
+        }
+        if let Some(to) = input.to {
+            for key in &removed.handed_over {
+                let handed_over = Key { created_by: Creator::Member(to), ..key.clone() };
+                put_key(&mut work, Action::KeyUpdated, key, &handed_over).await?;
+            }
+        }
+        members::delete(&mut work.tx, id).await?;
+        let deed = Deed::new(Action::MemberRemoved, id, Some(&removed.member), None).of(organization);
+        work.record(deed);
+        Ok(work.done(removed))
+    }
+}
+
+/// Decides of each key of a member what becomes of it.
+async fn sort_keys(work: &mut Work, member: Member, input: &RemoveMember) -> Result<RemovedMember, AppError> {
+    let now = work.now;
+    let reader = work.tx.connection().await?;
+    let wants_heir = !input.hand_over.is_empty() || input.rest == Some(Rest::HandOver);
+    match input.to {
+        Some(to) => {
+            let heir = members::find(reader, to).await?.filter(|heir| heir.organization == member.organization);
+            let heir = heir.ok_or_else(|| AppError::invalid("to", "is no member of this organization"))?;
+            if heir.id == member.id || heir.role < Role::Developer {
+                return Err(AppError::invalid("to", "must be another member, who may manage keys"));
+            }
+        }
+        None if wants_heir => return Err(AppError::invalid("to", "is missing: who gets the keys?")),
+        None => {}
+    }
+    let ids = made_by_member(reader, member.id).await?;
+    let rows = keys::list_by_id(reader, &ids).await?;
+    let all: Vec<Key> = rows.into_iter().map(|row| row.key).filter(|key| is_alive(key, now)).collect();
+    for (field, named) in [("revoke", &input.revoke), ("hand_over", &input.hand_over)] {
+        if let Some(stranger) = named.iter().find(|id| !all.iter().any(|key| key.id == **id)) {
+            return Err(AppError::invalid(field, format!("{stranger} is no live key that this member made")));
+        }
+    }
+    if let Some(twice) = input.revoke.iter().find(|id| input.hand_over.contains(id)) {
+        return Err(AppError::invalid("hand_over", format!("{twice} is also to be revoked")));
+    }
+    if all.len() > KEYS_PER_REMOVAL_MAX {
+        return Err(AppError::conflict(format!(
+            "The member made {} keys that are live, more than the {KEYS_PER_REMOVAL_MAX} that one call takes. \
+             Revoke some of them first, by created_by.",
+            all.len()
+        )));
+    }
+    let mut removed = RemovedMember { member, revoked: Vec::new(), handed_over: Vec::new(), kept: Vec::new() };
+    for key in all {
+        let own = Creator::Member(removed.member.id);
+        match (input.revoke.contains(&key.id), input.hand_over.contains(&key.id), input.rest) {
+            (true, ..) | (_, false, Some(Rest::Revoke)) => removed.revoked.push(key),
+            // What was made with their keys was made by a key, and stays that.
+            (_, true, _) | (_, _, Some(Rest::HandOver)) if key.created_by == own => removed.handed_over.push(key),
+            (_, true, _) | (_, _, Some(Rest::HandOver | Rest::Keep)) => removed.kept.push(key),
+            (_, _, None) => {
+                return Err(AppError::invalid(
+                    "rest",
+                    "is missing: the member made live keys that are not named. Say revoke, hand_over or keep.",
+                ));
+            }
+        }
+    }
+    Ok(removed)
+}
+
+async fn find(connection: &mut Connection, organization: OrganizationId, id: MemberId) -> Result<Member, AppError> {
+    let found = members::find(connection, id).await?.filter(|member| member.organization == organization);
+    found.ok_or(NO_MEMBER)
+}
+
+async fn must_not_be_last_owner(connection: &mut Connection, member: &Member) -> Result<(), AppError> {
+    if member.role == Role::Owner && members::count_of_role(connection, member.organization, Role::Owner).await? <= 1 {
+        return Err(AppError::conflict("The last owner must stay. Make somebody else an owner first."));
+    }
+    Ok(())
+}
+
+/// Addresses are people: `Ada@` and `ada@` are one.
+fn lower_case(email: &EmailAddress) -> EmailAddress {
+    email.as_str().to_ascii_lowercase().parse().unwrap_or_else(|_| email.clone())
+}
+
+fn too_many(what: &str) -> AppError {
+    AppError::conflict(format!(
+        "The organization has {} {what} already, which is the limit.",
+        limits::MEMBERS_PER_ORGANIZATION_MAX
+    ))
+}

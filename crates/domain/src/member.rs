@@ -1,0 +1,110 @@
+//! Members: the people of an organization, what they may do there, and how they come in.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{InvitationId, MemberId, OrganizationId};
+use crate::key::{Name, WordError};
+use crate::mail::EmailAddress;
+use crate::time::{Timestamp, has_expired};
+
+/// What a member may do. Each may do what those before it may.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Look at everything.
+    Viewer,
+    /// Manage keys.
+    Developer,
+    /// Manage members, other than owners.
+    Admin,
+    /// Everything. An organization that has members has at least one owner.
+    Owner,
+}
+
+impl Role {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Developer => "developer",
+            Self::Admin => "admin",
+            Self::Owner => "owner",
+        }
+    }
+
+    /// Whether somebody of this role may give, take and end another one: an owner any, an admin those up to its own.
+    pub fn may_manage(self, other: Self) -> bool {
+        match self {
+            Self::Owner => true,
+            Self::Admin => other <= Self::Admin,
+            Self::Developer | Self::Viewer => false,
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        let all = [Self::Owner, Self::Admin, Self::Developer, Self::Viewer];
+        all.into_iter().find(|role| role.as_str() == text).ok_or(WordError("owner, admin, developer, viewer"))
+    }
+}
+
+/// A person in an organization. The same person, known by the address, may be in several.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id in this organization.
+    pub id: MemberId,
+    /// Where.
+    pub organization: OrganizationId,
+    /// Whose mail it reads; its letters are lower case.
+    pub email: EmailAddress,
+    /// The name that people see.
+    pub name: Name,
+    /// What it may do.
+    pub role: Role,
+    /// When it came in.
+    pub created_at: Timestamp,
+}
+
+/// An invitation, whose link works once.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Invitation {
+    /// Its id.
+    pub id: InvitationId,
+    /// Where to.
+    pub organization: OrganizationId,
+    /// Who.
+    pub email: EmailAddress,
+    /// What they will be.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When the link stops working.
+    pub expires_at: Timestamp,
+}
+
+impl Invitation {
+    /// Whether its link works at an instant.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        !has_expired(Some(self.expires_at), now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_manages_who_may_do_more() {
+        let all = [Role::Viewer, Role::Developer, Role::Admin, Role::Owner];
+        for mine in all {
+            assert_eq!(mine.as_str().parse(), Ok(mine));
+            for other in all {
+                let expected = mine == Role::Owner || (mine == Role::Admin && other != Role::Owner);
+                assert_eq!(mine.may_manage(other), expected, "{mine:?} {other:?}");
+            }
+        }
+    }
+}

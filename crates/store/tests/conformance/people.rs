@@ -1,0 +1,90 @@
+//! Members and invitations.
+
+use claviger_domain::id::{InvitationId, KeyId, MemberId, OrganizationId};
+use claviger_domain::key::{Creator, Key};
+use claviger_domain::member::{Invitation, Member, Role};
+use claviger_domain::secret::SecretDigest;
+use claviger_store::{Store, StoreError, invitations, keys, members};
+
+use crate::cases::{NOW, create_keys, key, later, put_place};
+
+fn member(number: u128, role: Role) -> Member {
+    Member {
+        id: MemberId::from_u128(number),
+        organization: OrganizationId::from_u128(1),
+        email: format!("person{number}@example.com").parse().unwrap(),
+        name: format!("Person {number}").parse().unwrap(),
+        role,
+        created_at: NOW,
+    }
+}
+
+pub(crate) async fn members_are_put_found_and_deleted(store: Store) {
+    put_place(&store).await;
+    let mut tx = store.begin().await.unwrap();
+    for one in [member(1, Role::Owner), member(2, Role::Viewer)] {
+        members::put(&mut tx, &one).await.unwrap();
+    }
+    let renamed = Member { name: "Renamed".parse().unwrap(), ..member(2, Role::Owner) };
+    members::put(&mut tx, &renamed).await.unwrap();
+    tx.keep().unwrap();
+    tx.commit(NOW).await.unwrap();
+    let mut reader = store.read().await.unwrap();
+    let organization = OrganizationId::from_u128(1);
+    assert_eq!(members::find(&mut reader, renamed.id).await.unwrap().as_ref(), Some(&renamed));
+    let found = members::find_by_email(&mut reader, organization, &renamed.email).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&renamed));
+    let elsewhere = members::find_by_email(&mut reader, OrganizationId::from_u128(2), &renamed.email).await.unwrap();
+    assert_eq!(elsewhere, None);
+    assert_eq!(members::list(&mut reader, organization).await.unwrap(), [member(1, Role::Owner), renamed.clone()]);
+    assert_eq!(members::count_of_role(&mut reader, organization, Role::Owner).await.unwrap(), 2);
+    drop(reader);
+    // One of each address.
+    let mut tx = store.begin().await.unwrap();
+    let twin = Member { email: renamed.email.clone(), ..member(3, Role::Viewer) };
+    assert!(matches!(members::put(&mut tx, &twin).await, Err(StoreError::Database(_))));
+    drop(tx);
+    let mut tx = store.begin().await.unwrap();
+    members::delete(&mut tx, renamed.id).await.unwrap();
+    tx.keep().unwrap();
+    tx.commit(NOW).await.unwrap();
+    assert_eq!(members::list(&mut store.read().await.unwrap(), organization).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn invitations_are_open_until_they_end(store: Store) {
+    put_place(&store).await;
+    let organization = OrganizationId::from_u128(1);
+    let invitation = |number: u128| Invitation {
+        id: InvitationId::from_u128(number),
+        organization,
+        email: "ada@example.com".parse().unwrap(),
+        role: Role::Admin,
+        created_at: NOW,
+        expires_at: later(60),
+    };
+    let digest = |number: u128| SecretDigest::of(&format!("token {number}"));
+    let mut tx = store.begin().await.unwrap();
+    invitations::put(&mut tx, &invitation(1), &digest(1)).await.unwrap();
+    // A later one to the same address takes its place.
+    invitations::put(&mut tx, &invitation(2), &digest(2)).await.unwrap();
+    let reader = tx.connection().await.unwrap();
+    assert_eq!(invitations::find(reader, InvitationId::from_u128(1)).await.unwrap(), None);
+    assert_eq!(invitations::find_by_digest(reader, &digest(1)).await.unwrap(), None);
+    assert_eq!(invitations::find(reader, InvitationId::from_u128(2)).await.unwrap(), Some(invitation(2)));
+    assert_eq!(invitations::find_by_digest(reader, &digest(2)).await.unwrap(), Some(invitation(2)));
+    assert_eq!(invitations::list(reader, organization).await.unwrap(), [invitation(2)]);
+    assert_eq!(invitations::delete_expired(&mut tx, later(60), 10).await.unwrap(), 0);
+    assert_eq!(invitations::delete_expired(&mut tx, later(61), 10).await.unwrap(), 1);
+    invitations::put(&mut tx, &invitation(3), &digest(3)).await.unwrap();
+    invitations::delete(&mut tx, InvitationId::from_u128(3)).await.unwrap();
+    assert_eq!(invitations::list(tx.connection().await.unwrap(), organization).await.unwrap(), []);
+}
+
+pub(crate) async fn keys_are_found_by_who_made_them(store: Store) {
+    put_place(&store).await;
+    let by = |number| Creator::Member(MemberId::from_u128(number));
+    create_keys(&store, &[key(1), Key { created_by: by(1), ..key(2) }, Key { created_by: by(2), ..key(3) }]).await;
+    let mut reader = store.read().await.unwrap();
+    assert_eq!(keys::list_made_by(&mut reader, by(1)).await.unwrap(), [KeyId::from_u128(2)]);
+    assert_eq!(keys::list_made_by(&mut reader, by(3)).await.unwrap(), []);
+}
