@@ -170,7 +170,7 @@ fn row_of(key: &Key, revision: i64) -> Vec<Value> {
     ]
 }
 
-/// Writes what may change of a key. Its id, owner, api, kind, environment, parent and creation never do.
+/// Writes what may change of a key. Its id, owner, api, kind, environment, parent and time of creation never do.
 pub async fn update(tx: &mut Tx, key: &Key) -> Result<(), StoreError> {
     let revision = tx.revision().0;
     on_either!(
@@ -178,7 +178,7 @@ pub async fn update(tx: &mut Tx, key: &Key) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE keys SET name = $2, prefix = $3, hint = $4, digest = $5, old_digest = $6, overlap_ends_at = $7,
              scopes = $8, restrictions = $9, metadata = $10, disabled = $11, revoked_at = $12, revoked_reason = $13,
-             expires_at = $14, rotated_at = $15, revision = $16
+             expires_at = $14, rotated_at = $15, created_by = $16, revision = $17
          WHERE id = $1",
         )
         .bind(key.id.to_bytes().to_vec())
@@ -196,6 +196,7 @@ pub async fn update(tx: &mut Tx, key: &Key) -> Result<(), StoreError> {
         .bind(key.revocation.as_ref().and_then(|revocation| revocation.reason.as_deref()),)
         .bind(key.expires_at.map(Timestamp::as_micros))
         .bind(key.rotated_at.map(Timestamp::as_micros))
+        .bind(key.created_by.to_string())
         .bind(revision),
         execute
     )?;
