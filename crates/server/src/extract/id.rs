@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path};
-use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId, VerifierId};
+use claviger_domain::id::{AdminTokenId, EventId, KeyId, OrganizationId, VerifierId, WebhookId};
 use claviger_domain::key::ApiName;
 use http::request::Parts;
 
@@ -34,6 +34,14 @@ impl Identified for AdminTokenId {
     const WHAT: &'static str = "admin token";
 }
 
+impl Identified for WebhookId {
+    const WHAT: &'static str = "webhook endpoint";
+}
+
+impl Identified for EventId {
+    const WHAT: &'static str = "delivery";
+}
+
 impl Identified for ApiName {
     const WHAT: &'static str = "API";
 }
@@ -46,5 +54,20 @@ impl<S: Send + Sync, T: Identified> FromRequestParts<S> for Id<T> {
             return Err(Failure::not_found(T::WHAT));
         };
         text.parse().map(Self).map_err(|_| Failure::not_found(T::WHAT))
+    }
+}
+
+/// The `{id}` of a route, and the id of something that belongs to it.
+pub(crate) struct Ids<T, U>(pub(crate) T, pub(crate) U);
+
+impl<S: Send + Sync, T: Identified, U: Identified> FromRequestParts<S> for Ids<T, U> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Ok(Path((first, second))) = Path::<(String, String)>::from_request_parts(parts, state).await else {
+            return Err(Failure::not_found(T::WHAT));
+        };
+        let first = first.parse().map_err(|_| Failure::not_found(T::WHAT))?;
+        Ok(Self(first, second.parse().map_err(|_| Failure::not_found(U::WHAT))?))
     }
 }

@@ -6,5 +6,5 @@ mod id;
 mod operator;
 
 pub(crate) use caller::{ApiContext, Caller, source_of};
-pub(crate) use id::Id;
+pub(crate) use id::{Id, Ids};
 pub(crate) use operator::Operator;

@@ -7,9 +7,11 @@ mod bulk_revoke;
 mod credentials;
 mod import;
 mod keys;
+mod mail;
 mod organizations;
 mod usage;
 mod verifiers;
+mod webhooks;
 
 pub(crate) use bulk_revoke::PATH as BULK_REVOKE_PATH;
 pub(crate) use import::{ImportReport, PATH as IMPORT_PATH};
@@ -30,4 +32,6 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
         .merge(audit::router())
         .merge(verifiers::router())
         .merge(admin_tokens::router())
+        .merge(webhooks::router())
+        .merge(mail::router())
 }
