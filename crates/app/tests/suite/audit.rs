@@ -2,9 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use claviger_app::{Actor, App, AppError, AuditFilter, AuditWalk, KeyPlace, PageRequest, UpdateKey};
+use claviger_app::{
+    Actor, App, AppError, AuditFilter, AuditWalk, CreateWebhook, KeyPlace, PageRequest, Replay, UpdateKey,
+    UpdateWebhook,
+};
 use claviger_domain::audit::{Action, AuditEvent, Author, Chain, Head, Source};
 use claviger_domain::definition::Definition;
+use claviger_domain::event::EventFilter;
 use claviger_domain::key::Kind;
 use claviger_domain::organization::OrganizationStatus;
 use serde_json::{Value, json};
@@ -178,6 +182,40 @@ async fn each_mutation_writes_one_event_and_says_who_what_and_how_it_was() {
     let before = json!({"revocation": null, "overlap_ends_at": app.now().plus_seconds(600)});
     let after = json!({"revocation": {"at": app.now(), "reason": "leaked"}, "overlap_ends_at": null});
     watch.one(by_operator(Action::KeyRevoked, &key.id, before, after)).await;
+
+    deployment.set_up_delivery(None);
+    let events: EventFilter = serde_json::from_str(r#"["key.rotated"]"#).unwrap();
+    let url = "http://127.0.0.1:9/hook".to_owned();
+    let input = CreateWebhook { organization: Some(deployment.organization), url, description: None, events };
+    let issued = commit(app.create_webhook(&operator, input)).await.unwrap().value;
+    let id = issued.row.endpoint.id;
+    hidden.push(issued.secret.into_clear().to_string());
+    let after = json!({"url": "http://127.0.0.1:9/hook", "events": ["key.rotated"], "disabled": null});
+    let event = watch.one(by_operator(Action::WebhookCreated, &id, Value::Null, after)).await;
+    assert_eq!(event.organization, Some(deployment.organization));
+    for _ in 0..2 {
+        let off = UpdateWebhook { enabled: Some(false), ..UpdateWebhook::default() };
+        commit(app.update_webhook(&operator, id, off)).await.unwrap();
+    }
+    let (on, off) = (json!({"disabled": null}), json!({"disabled": "operator"}));
+    watch.one(by_operator(Action::WebhookUpdated, &id, on.clone(), off.clone())).await;
+    let again = UpdateWebhook { enabled: Some(true), ..UpdateWebhook::default() };
+    commit(app.update_webhook(&operator, id, again)).await.unwrap();
+    watch.one(by_operator(Action::WebhookUpdated, &id, off, on)).await;
+    let issued = commit(app.rotate_webhook_secret(&operator, id, 60)).await.unwrap().value;
+    hidden.push(issued.secret.into_clear().to_string());
+    let before = json!({"rotated_at": null, "overlap_ends_at": null});
+    let after = json!({"rotated_at": app.now(), "overlap_ends_at": app.now().plus_seconds(60)});
+    watch.one(by_operator(Action::WebhookRotated, &id, before, after)).await;
+    let ping = commit(app.test_webhook(&operator, id)).await.unwrap().value.event;
+    watch.one(by_operator(Action::WebhookTested, &id, Value::Null, json!({"event": ping}))).await;
+    let which = Replay { event: Some(ping), ..Replay::default() };
+    commit(app.replay_webhook(&operator, id, which)).await.unwrap();
+    watch.one(by_operator(Action::WebhookReplayed, &id, Value::Null, json!({"event": ping, "deliveries": 1}))).await;
+    commit(app.delete_webhook(&operator, id)).await.unwrap();
+    watch.one(by_operator(Action::WebhookDeleted, &id, json!({"url": "http://127.0.0.1:9/hook"}), Value::Null)).await;
+    let mail = commit(app.send_test_mail(&operator, "ada@example.com".parse().unwrap())).await.unwrap().value;
+    watch.one(by_operator(Action::MailTested, &mail, Value::Null, json!({"to": "ada@example.com"}))).await;
 
     commit(app.revoke_admin_token(&operator, token.id)).await.unwrap();
     let (before, after) = (json!({"revoked_at": null}), json!({"revoked_at": app.now()}));

@@ -3,11 +3,14 @@
 pub(crate) mod audit;
 mod bulk;
 mod counters;
+mod delivery;
 mod going_back;
 mod group_commit;
 pub(crate) mod import;
 mod lifecycle;
+mod mail;
 mod operators;
+mod receiver;
 pub(crate) mod support;
 mod test_keys;
 mod usage_and_definitions;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod cases;
+mod delivery;
 mod opening;
 mod shared;
 mod snapshot;
@@ -63,6 +64,16 @@ on_both![
     shared::retired_digests_are_known_as_long_as_their_key,
     shared::a_database_keeps_its_identity,
     shared::selected_keys_are_counted_and_listed_while_they_live,
+    delivery::webhook_endpoints_are_put_found_paged_and_deleted,
+    delivery::an_event_is_queued_for_whoever_wants_it,
+    delivery::what_is_announced_stands_and_falls_with_its_part,
+    delivery::whoever_listens_is_asked_anew_when_it_changes,
+    delivery::deliveries_are_due_tried_and_over,
+    delivery::deliveries_are_replayed_by_what_fits,
+    delivery::a_long_queue_loses_its_oldest,
+    delivery::what_is_over_is_forgotten,
+    delivery::mails_are_due_tried_and_over,
+    delivery::keys_that_expire_are_found_once,
 ];
 
 async fn sqlite_store(folder: &tempfile::TempDir) -> Store {
@@ -75,9 +86,14 @@ async fn postgres_store() -> Store {
 
 #[test]
 fn every_store_function_is_named_in_the_suite() {
-    let suite =
-        [include_str!("cases.rs"), include_str!("opening.rs"), include_str!("shared.rs"), include_str!("snapshot.rs")]
-            .concat();
+    let suite = [
+        include_str!("cases.rs"),
+        include_str!("delivery.rs"),
+        include_str!("opening.rs"),
+        include_str!("shared.rs"),
+        include_str!("snapshot.rs"),
+    ]
+    .concat();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut functions = 0;
     for file in std::fs::read_dir(folder).unwrap() {
