@@ -7,13 +7,15 @@
 //! and no SQL text here, and nothing here decides about presented secrets: that is the engine.
 //!
 //! Reading order: [`App`], [`actor`] (who acts, and how far they see), [`Mutation`] and `writer` (how something is
-//! changed, many at once), [`keys`], [`definitions`], [`usage`], [`audit`], then the small ones.
+//! changed, many at once), [`keys`], [`definitions`], [`usage`], [`audit`], [`delivery`] (how others are told), then the small
+//! ones.
 
 pub mod actor;
 pub mod audit;
 mod counters;
 pub mod credentials;
 pub mod definitions;
+pub mod delivery;
 pub mod error;
 mod follower;
 mod guard;
@@ -27,7 +29,7 @@ pub mod usage;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use claviger_domain::random::Entropy;
 use claviger_domain::time::{Clock, Timestamp};
@@ -38,10 +40,13 @@ pub use actor::Actor;
 pub use audit::{AuditExport, AuditVerification, AuditWalk};
 pub use claviger_store::admin_tokens::AdminToken;
 pub use claviger_store::audit::{AuditFilter, ListedEvent};
+pub use claviger_store::deliveries::{Attempt as DeliveryAttempt, Delivery as WebhookDelivery, Replay};
 pub use claviger_store::idempotency::Attempt;
 pub use claviger_store::keys::{KeyFilter, KeyRow, Selection};
+pub use claviger_store::webhooks::WebhookRow;
 pub use claviger_store::{Database, DatabaseError, Page, PageRequest};
 pub use definitions::Applied;
+pub use delivery::{CreateWebhook, DeliverySettings, IssuedWebhook, ReplayedWebhook, ShownDelivery, UpdateWebhook};
 pub use error::AppError;
 pub use keys::{
     BulkRevoked, CreateKey, ImportKey, ImportKeys, ImportPlace, ImportedKeys, Issued, KeyPlace, Lifetime, UpdateKey,
@@ -52,6 +57,7 @@ pub use organizations::UpdateOrganization;
 pub use subscriptions::{SetSubscription, SubscriptionReport};
 pub use usage::{UsageCounts, UsageQuery, UsageReport};
 
+use delivery::Delivery;
 use follower::Follower;
 use keys::Room;
 use usage::Ledger;
@@ -66,6 +72,7 @@ pub struct App {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     ledger: Ledger,
+    delivery: OnceLock<Arc<Delivery>>,
 }
 
 impl App {
@@ -93,7 +100,7 @@ impl App {
         guard::start(store.clone(), &follower);
         let writer = Writer::start(store.clone(), follower, Arc::clone(&clock));
         let (room, ledger) = (Room::default(), Ledger::new(incarnation));
-        let app = Arc::new(Self { store, engine, writer, room, clock, entropy, ledger });
+        let app = Arc::new(Self { store, engine, writer, room, clock, entropy, ledger, delivery: OnceLock::new() });
         maintenance::start(&app);
         Ok(app)
     }
@@ -118,8 +125,11 @@ impl App {
         self.clock.now()
     }
 
-    /// Writes what is only in memory and closes the database.
+    /// Stops what is under way, writes what is only in memory and closes the database.
     pub async fn close(&self) {
+        if let Some(delivery) = self.delivery.get() {
+            delivery.stop().await;
+        }
         if let Err(error) = self.flush_usage().await {
             tracing::error!(%error, "usage of the last seconds could not be written");
         }

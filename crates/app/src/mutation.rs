@@ -1,10 +1,14 @@
 //! Mutations: begun, done, and made durable together with the answer to whoever asked.
 
+use std::sync::Arc;
+
 use claviger_domain::change::{Change, Revision};
+use claviger_domain::random::Entropy;
 use claviger_domain::time::Timestamp;
 use claviger_store::idempotency;
 
 use crate::actor::{Deed, Need};
+use crate::delivery::Delivery;
 use crate::writer::Turn;
 use crate::{Actor, App, AppError};
 
@@ -68,6 +72,8 @@ impl Commit {
 pub(crate) struct Work {
     pub(crate) tx: Turn,
     pub(crate) now: Timestamp,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) delivery: Option<Arc<Delivery>>,
     actor: Actor,
 }
 
@@ -87,7 +93,8 @@ impl App {
                 AppError::IdempotencyKeyReused
             });
         }
-        Ok(Work { tx, now: self.now(), actor: actor.clone() })
+        let delivery = self.delivery.get().cloned();
+        Ok(Work { tx, now: self.now(), entropy: Arc::clone(&self.entropy), delivery, actor: actor.clone() })
     }
 }
 
@@ -110,8 +117,9 @@ impl App {
 }
 
 impl Work {
-    /// Tells followers and the audit log.
+    /// Tells followers, the audit log and, of what they may want to know, webhooks.
     pub(crate) fn tell(&mut self, change: Change, deed: Deed) {
+        self.announce_change(&change, deed.action);
         self.tx.publish(change);
         self.record(deed);
     }

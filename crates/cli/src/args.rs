@@ -6,6 +6,7 @@ pub(crate) mod bulk;
 pub(crate) mod keys;
 pub(crate) mod subscriptions;
 pub(crate) mod values;
+pub(crate) mod webhooks;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use claviger_app::{Database, DatabaseError};
+use claviger_courier::{MailerError, SmtpUrl};
 use claviger_domain::address::{ForwardingHeader, IpRule};
 use claviger_domain::id::{AdminTokenId, OrganizationId, VerifierId};
 use claviger_domain::key::{ApiName, Name};
@@ -79,6 +81,10 @@ pub(crate) enum Command {
     Usage(UsageArgs),
     /// Show, verify and export what was done, by whom
     Audit(audit::AuditArgs),
+    /// Manage webhook endpoints: programs that are told what happens, as it happens
+    Webhooks(webhooks::WebhooksArgs),
+    /// See whether mails arrive
+    Mail(webhooks::MailArgs),
     /// Manage verifiers: API servers and proxies that ask for verdicts over HTTP
     Verifiers(VerifiersArgs),
     /// Manage admin tokens: the operator's access over HTTP
@@ -134,6 +140,10 @@ struct SettingsArgs {
     /// password out of the process list [default: claviger.db in the data directory]
     #[arg(long, value_name = "URL", env = "CLAVIGER_DATABASE_URL", hide_env_values = true, value_parser = parse_database)]
     database_url: Option<Result<Database, DatabaseError>>,
+    /// SMTP server, such as smtps://claviger:password@mail.example.com; the environment variable keeps a password out of the
+    /// process list [default: mails are written into mail/ in the data directory]
+    #[arg(long, value_name = "URL", env = "CLAVIGER_SMTP_URL", hide_env_values = true, value_parser = parse_smtp)]
+    smtp_url: Option<Result<SmtpUrl, MailerError>>,
     /// Networks whose forwarding header is believed, separated by commas
     #[arg(
         long,
@@ -159,17 +169,20 @@ struct SettingsArgs {
 
 impl ServeArgs {
     /// What flags and environment say; clap has already let flags win.
-    pub(crate) fn settings(&self) -> Result<Settings, DatabaseError> {
+    pub(crate) fn settings(&self) -> Result<Settings, String> {
         let typed = &self.settings;
+        let told = |flag: &str, error: &dyn std::fmt::Display| format!("{flag}: {error}");
         Ok(Settings {
             listen: typed.listen,
             internal_listen: typed.internal_listen,
-            database: typed.database_url.clone().transpose()?,
+            database: typed.database_url.clone().transpose().map_err(|error| told("--database-url", &error))?,
+            smtp_url: typed.smtp_url.clone().transpose().map_err(|error| told("--smtp-url", &error))?,
             trusted_proxies: typed.trusted_proxies.clone(),
             forwarding_header: typed.forwarding_header,
             cores: typed.cores,
             log_level: typed.log_level,
             log_format: typed.log_format,
+            ..Settings::default()
         })
     }
 }
@@ -177,6 +190,12 @@ impl ServeArgs {
 /// Leaves a mistake for later: the parser's own report of it would repeat the URL, and with it a password.
 #[expect(clippy::unnecessary_wraps, reason = "the outer result is the parser's, the inner one is what it parsed")]
 fn parse_database(text: &str) -> Result<Result<Database, DatabaseError>, Infallible> {
+    Ok(text.parse())
+}
+
+/// The same, for the same reason.
+#[expect(clippy::unnecessary_wraps, reason = "the outer result is the parser's, the inner one is what it parsed")]
+fn parse_smtp(text: &str) -> Result<Result<SmtpUrl, MailerError>, Infallible> {
     Ok(text.parse())
 }
 
@@ -453,6 +472,7 @@ mod tests {
 
     const KEY: &str = "key_0000000000000000000000001a";
     const ORG: &str = "org_0000000000000000000000001a";
+    const WEBHOOK: &str = "whe_0000000000000000000000001a";
 
     fn typed(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(std::iter::once("claviger").chain(line.split(' ')))
@@ -495,6 +515,13 @@ mod tests {
             "audit show zero",
             "audit export --after -1",
             "keys revoke-all --kind fast",
+            "webhooks create",
+            "webhooks create --url https://example.com",
+            "webhooks create --url https://example.com --event key.eaten",
+            &format!("webhooks show {KEY}"),
+            &format!("webhooks rotate-secret {WEBHOOK} --overlap 8d"),
+            &format!("webhooks replay {WEBHOOK}"),
+            "mail test ada",
         ];
         for line in cases {
             let error = typed(line).err().unwrap_or_else(|| panic!("accepted: {line}"));
@@ -525,6 +552,13 @@ mod tests {
             "audit export --after 7 log.ndjson",
             "audit verify --file log.ndjson",
             "orgs create Acme --idempotency-key 7",
+            &format!("webhooks create --url https://example.com --event key.created,key.revoked --org {ORG} -q"),
+            "webhooks create --url https://example.com --event *",
+            &format!("webhooks update {WEBHOOK} --no-description --event alert.opened"),
+            &format!("webhooks rotate-secret {WEBHOOK} --overlap 0"),
+            &format!("webhooks deliveries {WEBHOOK} --state failed"),
+            &format!("webhooks replay {WEBHOOK} --since 2027-01-31 --delivered-too"),
+            "mail test ada@example.com",
         ];
         for line in cases {
             assert!(typed(line).is_ok(), "{line}: {}", typed(line).unwrap_err());

@@ -14,6 +14,7 @@ mod subscriptions;
 mod tokens;
 mod usage;
 mod verify;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Verify(args) => return verify::run(&Session::new(&args.client)?, args).await,
         Command::Usage(args) => usage::run(&Session::new(&args.client)?, &args).await?,
         Command::Audit(args) => return audit::run(&args).await,
+        Command::Webhooks(args) => webhooks::run(&Session::new(&args.client)?, args.command).await?,
+        Command::Mail(args) => webhooks::run_mail(&Session::new(&args.client)?, args.command).await?,
         Command::Verifiers(args) => tokens::run(&Session::new(&args.client)?, &tokens::VERIFIERS, args.command).await?,
         Command::AdminTokens(args) => {
             tokens::run(&Session::new(&args.client)?, &tokens::ADMIN_TOKENS, args.command).await?;

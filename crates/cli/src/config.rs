@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use claviger_app::Database;
+use claviger_courier::{Reach, Sender, SmtpUrl};
 use claviger_domain::address::{ForwardingHeader, IpRule, TrustedProxies};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -25,6 +26,10 @@ pub(crate) struct Settings {
     pub(crate) cores: Option<usize>,
     pub(crate) log_level: Option<LogLevel>,
     pub(crate) log_format: Option<LogFormat>,
+    pub(crate) smtp_url: Option<SmtpUrl>,
+    pub(crate) mail_from: Option<Sender>,
+    pub(crate) webhooks_allow_http: Option<bool>,
+    pub(crate) webhooks_allow_private_networks: Option<bool>,
 }
 
 /// Everything the server needs to know.
@@ -39,6 +44,11 @@ pub(crate) struct ServerConfig {
     pub(crate) cores: Option<NonZeroUsize>,
     pub(crate) log_level: LogLevel,
     pub(crate) log_format: LogFormat,
+    /// `None` writes mails into a folder.
+    pub(crate) smtp_url: Option<SmtpUrl>,
+    pub(crate) mail_from: Sender,
+    /// Where webhooks may go.
+    pub(crate) reach: Reach,
 }
 
 /// How much is logged.
@@ -107,6 +117,12 @@ impl Settings {
             cores: self.cores.or(weaker.cores),
             log_level: self.log_level.or(weaker.log_level),
             log_format: self.log_format.or(weaker.log_format),
+            smtp_url: self.smtp_url.or(weaker.smtp_url),
+            mail_from: self.mail_from.or(weaker.mail_from),
+            webhooks_allow_http: self.webhooks_allow_http.or(weaker.webhooks_allow_http),
+            webhooks_allow_private_networks: self
+                .webhooks_allow_private_networks
+                .or(weaker.webhooks_allow_private_networks),
         }
     }
 
@@ -119,6 +135,10 @@ impl Settings {
                 "listen and internal_listen are both {listen}; the internal one needs an address of its own"
             )]));
         }
+        if self.smtp_url.is_some() && self.mail_from.is_none() {
+            let mistake = "mail.smtp_url is set, but not mail.from: say who mails are from".to_owned();
+            return Err(ConfigMistakes(vec![mistake]));
+        }
         let header = self.forwarding_header.unwrap_or(TrustedProxies::default().header());
         Ok(ServerConfig {
             listen,
@@ -128,6 +148,12 @@ impl Settings {
             cores: self.cores.and_then(NonZeroUsize::new),
             log_level: self.log_level.unwrap_or_default(),
             log_format: self.log_format.unwrap_or_default(),
+            smtp_url: self.smtp_url,
+            mail_from: self.mail_from.unwrap_or_else(|| MAIL_FROM.parse().expect("the default is an address")),
+            reach: Reach {
+                allows_http: self.webhooks_allow_http.unwrap_or_default(),
+                allows_private_networks: self.webhooks_allow_private_networks.unwrap_or_default(),
+            },
         })
     }
 }
@@ -145,9 +171,23 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
-const SETTINGS: [&str; 7] =
-    ["listen", "internal_listen", "database_url", "trusted_proxies", "forwarding_header", "cores", "log"];
+/// Whom mails are from that are written into a folder.
+const MAIL_FROM: &str = "Claviger <claviger@localhost>";
+
+const SETTINGS: [&str; 9] = [
+    "listen",
+    "internal_listen",
+    "database_url",
+    "trusted_proxies",
+    "forwarding_header",
+    "cores",
+    "log",
+    "mail",
+    "webhooks",
+];
 const LOG_SETTINGS: [&str; 2] = ["level", "format"];
+const MAIL_SETTINGS: [&str; 2] = ["smtp_url", "from"];
+const WEBHOOKS_SETTINGS: [&str; 2] = ["allow_http", "allow_private_networks"];
 
 /// Turns a parsed file into settings, by hand: serde stops at the first mistake.
 struct Reader<'t> {
@@ -164,13 +204,15 @@ impl Reader<'_> {
         match key.get_ref().as_ref() {
             "listen" => settings.listen = self.parsed("listen", value, parse_listen),
             "internal_listen" => settings.internal_listen = self.parsed("internal_listen", value, parse_listen),
-            "database_url" => settings.database = self.database(value),
+            "database_url" => settings.database = self.untold("database_url", value),
             "trusted_proxies" => settings.trusted_proxies = self.networks(value),
             "forwarding_header" => {
                 settings.forwarding_header = self.parsed("forwarding_header", value, parse_forwarding_header);
             }
             "cores" => settings.cores = self.cores(value),
             "log" => self.log(settings, value),
+            "mail" => self.mail(settings, value),
+            "webhooks" => self.webhooks(settings, value),
             unknown => self.unknown(key.span(), "", unknown, &SETTINGS),
         }
     }
@@ -188,6 +230,42 @@ impl Reader<'_> {
         }
     }
 
+    fn mail(&mut self, settings: &mut Settings, value: &Value<'_>) {
+        let Some(table) = value.get_ref().as_table() else {
+            return self.wrong_type("mail", value, "a table: [mail]");
+        };
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "smtp_url" => settings.smtp_url = self.untold("mail.smtp_url", value),
+                "from" => settings.mail_from = self.untold("mail.from", value),
+                unknown => self.unknown(key.span(), "mail.", unknown, &MAIL_SETTINGS),
+            }
+        }
+    }
+
+    fn webhooks(&mut self, settings: &mut Settings, value: &Value<'_>) {
+        let Some(table) = value.get_ref().as_table() else {
+            return self.wrong_type("webhooks", value, "a table: [webhooks]");
+        };
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "allow_http" => settings.webhooks_allow_http = self.flag("webhooks.allow_http", value),
+                "allow_private_networks" => {
+                    settings.webhooks_allow_private_networks = self.flag("webhooks.allow_private_networks", value);
+                }
+                unknown => self.unknown(key.span(), "webhooks.", unknown, &WEBHOOKS_SETTINGS),
+            }
+        }
+    }
+
+    fn flag(&mut self, name: &str, value: &Value<'_>) -> Option<bool> {
+        let found = value.get_ref().as_bool();
+        if found.is_none() {
+            self.wrong_type(name, value, "true or false");
+        }
+        found
+    }
+
     fn networks(&mut self, value: &Value<'_>) -> Option<Vec<IpRule>> {
         let Some(array) = value.get_ref().as_array() else {
             self.wrong_type("trusted_proxies", value, "a list such as [\"10.0.0.0/8\"]");
@@ -199,14 +277,14 @@ impl Reader<'_> {
     }
 
     /// A mistake is told without the text, which may hold a password.
-    fn database(&mut self, value: &Value<'_>) -> Option<Database> {
+    fn untold<T: FromStr<Err: fmt::Display>>(&mut self, name: &str, value: &Value<'_>) -> Option<T> {
         let Some(text) = value.get_ref().as_str() else {
-            self.wrong_type("database_url", value, "a text in quotes");
+            self.wrong_type(name, value, "a text in quotes");
             return None;
         };
-        let parsed = Database::from_str(text);
+        let parsed = T::from_str(text);
         if let Err(error) = &parsed {
-            self.mistake(value.span(), &format!("database_url: {error}"));
+            self.mistake(value.span(), &format!("{name}: {error}"));
         }
         parsed.ok()
     }
@@ -299,11 +377,17 @@ mod tests {
             cores,
             log_level,
             log_format,
+            smtp_url,
+            mail_from,
+            webhooks_allow_http,
+            webhooks_allow_private_networks,
         } = spelled_out;
         // The default database has no URL of its own; the file shows one in a comment.
         assert!(database.is_none() && DEFAULT_FILE.contains("\n# database_url = "));
         assert!(listen.is_some() && internal_listen.is_some() && trusted_proxies.is_some());
         assert!(forwarding_header.is_some() && cores.is_some() && log_level.is_some() && log_format.is_some());
+        assert!(smtp_url.is_none() && DEFAULT_FILE.contains("\n# smtp_url = "));
+        assert!(mail_from.is_some() && webhooks_allow_http.is_some() && webhooks_allow_private_networks.is_some());
     }
 
     #[test]
@@ -311,7 +395,9 @@ mod tests {
         let settings = Settings::parse(
             "listen = \"[::1]:80\"\ninternal_listen = \"10.0.0.1:81\"\n\
              database_url = \"postgres://ada:pw@db.test/keys\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
-             forwarding_header = \"forwarded\"\ncores = 4\nlog = { level = \"debug\", format = \"json\" }",
+             forwarding_header = \"forwarded\"\ncores = 4\nlog = { level = \"debug\", format = \"json\" }\n\
+             mail = { smtp_url = \"smtps://ada:pw@mail.test\", from = \"Keys <keys@mail.test>\" }\n\
+             webhooks = { allow_http = true, allow_private_networks = true }",
         );
         let expected = Settings {
             listen: Some("[::1]:80".parse().unwrap()),
@@ -322,7 +408,12 @@ mod tests {
             cores: Some(4),
             log_level: Some(LogLevel::Debug),
             log_format: Some(LogFormat::Json),
+            smtp_url: Some("smtps://ada:pw@mail.test".parse().unwrap()),
+            mail_from: Some("Keys <keys@mail.test>".parse().unwrap()),
+            webhooks_allow_http: Some(true),
+            webhooks_allow_private_networks: Some(true),
         };
+        assert!(!format!("{expected:?}").contains("ada:pw"));
         assert_eq!(settings, Ok(expected));
     }
 
@@ -336,7 +427,7 @@ mod tests {
         line 4: each of trusted_proxies "10.0.0.1/8": 10.0.0.1/8 has host bits set; did you mean 10.0.0.0/8?
         line 4: each of trusted_proxies must be a text in quotes, not a TOML integer
         line 5: forwarding_header "x-real-ip": must be "x-forwarded-for" or "forwarded"
-        line 6: colour is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log
+        line 6: colour is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log, mail, webhooks
         line 8: log.level "loud": must be one of "off", "error", "warn", "info", "debug", "trace"
         line 9: log.file is not a setting; there are log.level, log.format
         line 10: log.cores is not a setting; there are log.level, log.format
@@ -350,10 +441,20 @@ mod tests {
     }
 
     #[test]
+    fn a_mistaken_smtp_url_is_not_repeated() {
+        let wrong =
+            mistakes("[mail]\nsmtp_url = \"smtp://ada:hunter2@mail.test\"\nfrom = \"x\"\n[webhooks]\nallow_http = 1");
+        assert_eq!(wrong.len(), 3, "{wrong:?}");
+        assert!(!wrong.concat().contains("hunter2") && wrong[0].starts_with("line 2: mail.smtp_url: holds a password"));
+        let sender = Settings::parse("[mail]\nsmtp_url = \"smtp://mail.test\"").unwrap().resolve();
+        assert!(sender.unwrap_err().to_string().contains("mail.from"));
+    }
+
+    #[test]
     fn broken_toml_is_reported_with_the_rest() {
         insta::assert_snapshot!(mistakes("listen = \nport = 1\nlisten = \"x\"").join("\n"), @r"
         line 1: string values must be quoted, expected literal string
-        line 2: port is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log
+        line 2: port is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log, mail, webhooks
         line 3: duplicate key
         ");
     }

@@ -110,7 +110,24 @@ impl DataDir {
     /// The secret that stands for the operator's credential at the socket: made once, readable for whoever may open the
     /// socket and for nobody else.
     pub(crate) fn socket_secret(&self, entropy: &dyn Entropy) -> Result<Zeroizing<[u8; 32]>, Failure> {
-        let path = self.0.join("socket.secret");
+        let lost = "answers kept for repeated requests by the socket cannot be given again then";
+        self.secret("socket.secret", lost, entropy)
+    }
+
+    /// The key under which signing secrets of webhooks, and mails that wait, are encrypted in the database: made once.
+    pub(crate) fn delivery_key(&self, entropy: &dyn Entropy) -> Result<Zeroizing<[u8; 32]>, Failure> {
+        let lost = "every webhook endpoint needs a new signing secret then, and mails that wait are lost";
+        self.secret("delivery.key", lost, entropy)
+    }
+
+    /// Where mails are written when there is no SMTP server.
+    pub(crate) fn mail(&self) -> PathBuf {
+        self.0.join("mail")
+    }
+
+    /// A secret in a file of its own, made when it is missing. `lost` says what comes of removing it.
+    fn secret(&self, name: &str, lost: &str, entropy: &dyn Entropy) -> Result<Zeroizing<[u8; 32]>, Failure> {
+        let path = self.0.join(name);
         let mut secret = Zeroizing::new([0; 32]);
         match fs::read(&path).map(Zeroizing::new) {
             Ok(bytes) if bytes.len() == secret.len() => {
@@ -118,25 +135,21 @@ impl DataDir {
                 return Ok(secret);
             }
             Ok(bytes) => {
-                return Err(Failure::new(format!(
-                    "{} has {} bytes, not {}",
-                    path.display(),
-                    bytes.len(),
-                    secret.len()
-                ))
-                .next("remove it: answers kept for repeated requests by the socket cannot be given again then"));
+                let found = format!("{} has {} bytes, not {}", path.display(), bytes.len(), secret.len());
+                return Err(Failure::new(found).next(format!("put it back as it was, or remove it: {lost}")));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Failure::new(format!("cannot read {}: {error}", path.display()))),
         }
         entropy.fill(&mut *secret);
-        // Whole or not at all, whenever the process ends.
-        let new = self.0.join("socket.secret.new");
+        // Whole or not at all, whenever the process ends, and there for as long as what is encrypted under it.
+        let new = path.with_added_extension("new");
         let write = || {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(&*secret)?;
             file.sync_all()?;
-            fs::rename(&new, &path)
+            fs::rename(&new, &path)?;
+            File::open(&self.0)?.sync_all()
         };
         write().or_fail(|| format!("write {}", path.display()))?;
         Ok(secret)
@@ -195,15 +208,20 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_secret_stays_the_same_and_is_its_owners_alone() {
+    fn secrets_stay_the_same_and_are_their_owners_alone() {
         let parent = tempfile::tempdir().unwrap();
         let directory = DataDir::new(parent.path());
-        let secret = directory.socket_secret(&PredictableEntropy::new(1)).unwrap();
-        assert_eq!(secret, directory.socket_secret(&PredictableEntropy::new(2)).unwrap());
-        let path = parent.path().join("socket.secret");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        fs::write(&path, "short").unwrap();
-        assert!(directory.socket_secret(&PredictableEntropy::new(2)).is_err());
+        type Read = fn(&DataDir, &dyn Entropy) -> Result<Zeroizing<[u8; 32]>, Failure>;
+        let cases: [(&str, Read); 2] =
+            [("socket.secret", DataDir::socket_secret), ("delivery.key", DataDir::delivery_key)];
+        for (name, read) in cases {
+            let secret = read(&directory, &PredictableEntropy::new(1)).unwrap();
+            assert_eq!(secret, read(&directory, &PredictableEntropy::new(2)).unwrap());
+            let path = parent.path().join(name);
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            fs::write(&path, "short").unwrap();
+            assert!(read(&directory, &PredictableEntropy::new(2)).is_err());
+        }
     }
 
     #[test]

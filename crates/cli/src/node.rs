@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use claviger_app::{App, Database};
+use claviger_app::{App, Database, DeliverySettings};
+use claviger_courier::{Courier, Mailer, Patience};
 use claviger_domain::address::TrustedProxies;
 use claviger_domain::random::SystemEntropy;
 use claviger_domain::time::SystemClock;
@@ -62,6 +64,7 @@ impl Node {
             };
             Failure::new(error.to_string()).next(next)
         })?;
+        app.set_up_delivery(delivery_settings(directory, config)?);
         let state = ServerState {
             app: Arc::clone(&app),
             trusted_proxies: Arc::new(config.trusted_proxies.clone()),
@@ -71,6 +74,7 @@ impl Node {
         let (public, internal) = (sockets.public.local_addr(), sockets.internal.local_addr());
         let socket = sockets.socket.path().to_owned();
         let gate = Gate::open(sockets.doors(&state, upstream)).or_fail(|| "start the data plane".to_owned())?;
+        app.start_delivery();
         tracing::info!(%public, %internal, socket = %socket.display(), cores, "listening");
         if !internal.ip().is_loopback() {
             tracing::warn!(%internal, "the internal listener is not on a loopback address; make sure that no customer reaches it");
@@ -102,6 +106,19 @@ impl Node {
     pub(crate) fn socket(&self) -> &Path {
         &self.socket
     }
+}
+
+/// So long one mail may take. An SMTP server that hangs holds up a few others for that time, and nothing else.
+const MAIL_PATIENCE: Duration = Duration::from_secs(60);
+
+fn delivery_settings(directory: &DataDir, config: &ServerConfig) -> Result<DeliverySettings, Failure> {
+    let from = config.mail_from.clone();
+    let mailer = match &config.smtp_url {
+        Some(url) => Mailer::smtp(url, from, MAIL_PATIENCE).map_err(|error| Failure::new(error.to_string()))?,
+        None => Mailer::folder(directory.mail(), from),
+    };
+    let courier = Courier::new(config.reach, Patience::default());
+    Ok(DeliverySettings { key: directory.delivery_key(&SystemEntropy)?, courier, mailer })
 }
 
 /// Secrets pass through memory, and a core file keeps what was there. The limit is for files; a system that hands cores to a

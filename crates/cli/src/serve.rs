@@ -41,7 +41,7 @@ fn read_config(args: &ServeArgs, directory: &DataDir) -> Result<ServerConfig, Fa
             return Err(Failure::new(format!("cannot read the config file {}: {error}", path.display())));
         }
     };
-    let typed = args.settings().map_err(|error| Failure::usage(format!("--database-url: {error}")))?;
+    let typed = args.settings().map_err(Failure::usage)?;
     typed.or(file).resolve().map_err(|mistakes| Failure::new(mistakes.to_string()))
 }
 

@@ -262,3 +262,63 @@ fn retry_after(response: &Response<Incoming>, now: i64) -> Option<i64> {
     let at = httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(i64::try_from(at.as_secs()).ok()?.saturating_sub(now).max(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const POST: Post<'_> = Post { id: "evt_1", seconds: 0, signature: "v1,x", body: "{}" };
+
+    fn courier(allows_private_networks: bool) -> Courier {
+        let patience =
+            Patience { connect: Duration::from_secs(5), whole: Duration::from_secs(5), ..Patience::default() };
+        Courier::new(Reach { allows_http: true, allows_private_networks }, patience)
+    }
+
+    /// A URL whose text was not looked at closely.
+    fn target(url: &str) -> Target {
+        Target::parse(url, Reach { allows_http: true, allows_private_networks: true }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_home_is_not_called() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1"] {
+            let refused = courier(false).post(&target(&format!("http://{host}:{port}/")), POST).await;
+            assert!(matches!(refused, Err(PostError::NotPublic)), "{host}: {refused:?}");
+        }
+        let untouched = timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(untouched.is_err(), "somebody called");
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_told_as_such() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let refused = courier(true).post(&target(&format!("http://127.0.0.1:{port}/")), POST).await;
+        assert!(matches!(refused, Err(PostError::Connect(io::ErrorKind::ConnectionRefused))), "{refused:?}");
+        let unknown = courier(true).post(&target("http://does-not-exist.invalid/"), POST).await;
+        assert!(matches!(unknown, Err(PostError::Unresolved)), "{unknown:?}");
+    }
+
+    #[tokio::test]
+    async fn who_speaks_no_tls_gets_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut first = [0; 1];
+            tokio::io::AsyncReadExt::read_exact(&mut stream, &mut first).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            first[0]
+        });
+        let refused = courier(true).post(&target(&format!("https://127.0.0.1:{port}/")), POST).await;
+        assert!(matches!(refused, Err(PostError::Tls(_))), "{refused:?}");
+        // The first byte of a handshake, not of a request.
+        assert_eq!(heard.await.unwrap(), 0x16);
+    }
+}

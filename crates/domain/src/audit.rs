@@ -224,6 +224,8 @@ actions! {
     WebhookTested = "webhook.tested",
     /// Events were sent to a webhook endpoint again.
     WebhookReplayed = "webhook.replayed",
+    /// A mail was sent to see whether mails arrive.
+    MailTested = "mail.tested",
 }
 
 /// Something that was done.

@@ -89,6 +89,8 @@ fn tags() -> Vec<utoipa::openapi::Tag> {
         tag("Subscriptions", "What organizations bought, and how they stand with the bill."),
         tag("Keys", "Keys of any organization, on behalf of it."),
         tag("Credentials", "The operator's own: verifiers and admin tokens."),
+        tag("Webhooks", "What happened, told to other programs as it happens."),
+        tag("Mail", "Whether mails arrive."),
         tag("Audit", "What was done, by whom, and proof that nothing of it was altered."),
         tag("Operations", "For monitoring."),
     ]
@@ -135,7 +137,7 @@ fn complete(operation: &mut Operation, group: Group, path: &str, is_mutation: bo
     };
     operation.security = credential.map(|name| vec![SecurityRequirement::new(name, Vec::<String>::new())]);
     let is_mutation = is_mutation && group != Group::Verify;
-    if path.ends_with("/rotate")
+    if (path.ends_with("/rotate") || path.ends_with("/rotate-secret"))
         && let Some(body) = operation.request_body.as_mut().and_then(inline)
     {
         body.required = Some(Required::False);
@@ -183,6 +185,8 @@ fn is_of_many(path: &str) -> bool {
 fn errors(operation: &Operation, group: Group, path: &str, is_mutation: bool) -> Vec<(u16, &'static str)> {
     let has_body = operation.request_body.is_some();
     let is_about_keys = path.contains("keys");
+    let with_states = ["/apis/", "/webhooks", "/subscriptions/", "/members", "/invitations"];
+    let has_states = is_about_keys || with_states.iter().any(|part| path.contains(part));
     let mut errors = Vec::new();
     let mut add = |applies: bool, status, description| {
         if applies {
@@ -202,20 +206,11 @@ fn errors(operation: &Operation, group: Group, path: &str, is_mutation: bool) ->
         path.contains('{')
             || path == "/admin/v1/usage"
             || path == "/admin/v1/invitations/accept"
-            || (path == "/admin/v1/keys" && is_mutation),
+            || (["/admin/v1/keys", "/admin/v1/webhooks"].contains(&path) && is_mutation),
         404,
         "There is no such thing, or it is somebody else's.",
     );
-    add(
-        is_mutation
-            && (is_about_keys
-                || path.contains("/apis/")
-                || path.contains("/subscriptions/")
-                || path.contains("/members")
-                || path.contains("/invitations")),
-        409,
-        "The state of things does not allow it.",
-    );
+    add(is_mutation && has_states, 409, "The state of things does not allow it.");
     add(is_mutation && path.contains("keys/{id}"), 412, "The key has changed since `If-Match` was read.");
     add(has_body, 413, "The body is too large.");
     add(has_body, 415, "The body is not of a type that is understood here.");

@@ -179,10 +179,10 @@ impl IssuedAdminKey {
 }
 
 /// A clear secret on its way into the one body that shows it. It has no `Debug`, like [`IssuedSecret`] itself.
-struct Clear(Zeroizing<String>);
+pub(crate) struct Clear(Zeroizing<String>);
 
 impl Clear {
-    fn of(secret: IssuedSecret) -> Self {
+    pub(crate) fn of(secret: IssuedSecret) -> Self {
         Self(secret.into_clear())
     }
 }

@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use claviger_domain::audit::AuditEvent;
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::definition::Api;
+use claviger_domain::event::Event;
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::ApiName;
 use claviger_domain::organization::Organization;
 use claviger_domain::subscription::Subscription;
 use claviger_domain::time::Timestamp;
+use tokio::sync::Notify;
 
 use crate::dialect::{Connection, Database, Pools, on_either};
 use crate::known::{Known, LastKnown};
-use crate::{apis, audit, feed, keys, organizations, rows, subscriptions};
+use crate::{apis, audit, deliveries, feed, keys, organizations, rows, subscriptions};
 
 /// The database did not do what was asked of it.
 #[derive(Debug, thiserror::Error)]
@@ -77,13 +79,14 @@ pub struct Store {
     last_known: LastKnown,
     /// The number of this run of the process; zero before it has one.
     incarnation: Arc<AtomicI64>,
+    outbox: Arc<Notify>,
 }
 
 impl Store {
     /// Opens the database, making a file that is not there, and brings its tables up to date.
     pub async fn open(database: &Database) -> Result<Self, OpenError> {
         let pools = Pools::open(database).await?;
-        Ok(Self { pools, last_known: LastKnown::default(), incarnation: Arc::default() })
+        Ok(Self { pools, last_known: LastKnown::default(), incarnation: Arc::default(), outbox: Arc::default() })
     }
 
     /// A view of the database as it is now, which does not move while it is held.
@@ -109,6 +112,10 @@ impl Store {
             kept_events: Vec::new(),
             changes: Vec::new(),
             events: Vec::new(),
+            announced: Vec::new(),
+            kept_announced: Vec::new(),
+            fills_outbox: false,
+            outbox: Arc::clone(&self.outbox),
             new_keys: Vec::new(),
             kept_keys: 0,
             has_savepoint: false,
@@ -116,6 +123,11 @@ impl Store {
             known: self.last_known.take(revision),
             last_known: self.last_known.clone(),
         })
+    }
+
+    /// Wakes whoever sends events and mails, when there may be something new to send.
+    pub fn outbox(&self) -> &Arc<Notify> {
+        &self.outbox
     }
 
     /// The 16 bytes that tell this database from every other: `candidate`, unless it had some before.
@@ -200,6 +212,11 @@ pub struct Tx {
     kept_events: Vec<AuditEvent>,
     changes: Vec<Change>,
     events: Vec<AuditEvent>,
+    /// What webhooks tell of, of the open part and of those that were kept.
+    announced: Vec<Event>,
+    kept_announced: Vec<Event>,
+    fills_outbox: bool,
+    outbox: Arc<Notify>,
     /// Rows of keys that the database does not have yet: `kept_keys` of parts that were kept, then the open one's.
     new_keys: Vec<Vec<rows::Value>>,
     kept_keys: usize,
@@ -231,6 +248,22 @@ impl Tx {
     pub fn record(&mut self, event: AuditEvent) {
         let revision = self.revision();
         self.events.push(AuditEvent { revision, ..event });
+    }
+
+    /// Whether a webhook endpoint may want to be told of something. Where there is none, nobody need make an event.
+    pub fn has_listeners(&self) -> bool {
+        self.known.has_webhooks != Some(false)
+    }
+
+    /// Adds an event for every webhook endpoint that wants it. Which those are, is asked as the transaction ends, so that
+    /// hardly anything is done for it where there are none.
+    pub fn announce(&mut self, event: Event) {
+        self.announced.push(event);
+    }
+
+    /// There will be something to send.
+    pub(crate) fn fill_outbox(&mut self) {
+        self.fills_outbox = true;
     }
 
     /// For reads inside the transaction.
@@ -345,6 +378,7 @@ impl Tx {
             self.kept.push(feed::Transaction { revision: self.revision, changes });
             self.kept_events.append(&mut self.events);
         }
+        self.kept_announced.append(&mut self.announced);
         self.kept_keys = self.new_keys.len();
         self.has_savepoint = false;
         Ok(())
@@ -357,6 +391,7 @@ impl Tx {
     pub async fn discard(&mut self) -> Result<(), StoreError> {
         self.changes.clear();
         self.events.clear();
+        self.announced.clear();
         self.new_keys.truncate(self.kept_keys);
         self.forget_what_is_known();
         if self.has_savepoint {
@@ -377,6 +412,10 @@ impl Tx {
         self.connection.must_be_whole().await?;
         // Nothing comes after them, so that there is nothing to come back to.
         keys::insert(&mut self.connection, std::mem::take(&mut self.new_keys)).await?;
+        if !self.kept_announced.is_empty() {
+            let announced = std::mem::take(&mut self.kept_announced);
+            self.fills_outbox |= deliveries::insert(&mut self.connection, &mut self.known, announced).await? > 0;
+        }
         if self.kept.is_empty() {
             // PostgreSQL answers the COMMIT of a transaction that has failed as if it were well, but no read.
             feed::find_revision(&mut self.connection).await?;
@@ -390,6 +429,9 @@ impl Tx {
         }
         self.connection.commit().await?;
         self.last_known.put(self.revision, self.known);
+        if self.fills_outbox {
+            self.outbox.notify_one();
+        }
         Ok(self.kept)
     }
 }

@@ -3,12 +3,15 @@
 pub(crate) mod audit;
 mod bulk;
 mod counters;
+mod delivery;
 mod going_back;
 mod group_commit;
 pub(crate) mod import;
 mod lifecycle;
+mod mail;
 mod operators;
 mod plans;
+mod receiver;
 mod retention;
 pub(crate) mod support;
 mod test_keys;

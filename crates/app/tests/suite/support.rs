@@ -1,11 +1,13 @@
 //! A deployment in a temporary folder, with a clock that moves only when told to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use claviger_app::{
-    Actor, App, AppError, CreateKey, Database, Issued, KeyPlace, Lifetime, Mutated, Mutation, SetSubscription,
-    SubscriptionReport,
+    Actor, App, AppError, CreateKey, Database, DeliverySettings, Issued, KeyPlace, Lifetime, Mutated, Mutation,
+    SetSubscription, SubscriptionReport,
 };
+use claviger_courier::{Courier, Mailer, Patience, Reach};
 use claviger_domain::audit::Source;
 use claviger_domain::change::Revision;
 use claviger_domain::credential::Credential;
@@ -29,7 +31,7 @@ pub(crate) struct Deployment {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) organization: OrganizationId,
     pub(crate) database: Database,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// Which database a test binary is about.
@@ -86,7 +88,7 @@ impl Deployment {
             .unwrap()
             .value
             .id;
-        Self { app, clock, organization, database, _folder: folder }
+        Self { app, clock, organization, database, folder }
     }
 
     /// Says what the billing system would say.
@@ -99,6 +101,33 @@ impl Deployment {
     pub(crate) async fn restart(&mut self) {
         self.app.close().await;
         self.app = open(&self.database, &self.clock, 2).await;
+    }
+
+    /// Lets events and mails be sent: to this machine too, and with little patience.
+    pub(crate) fn set_up_delivery(&self, mailer: Option<Mailer>) {
+        self.set_up(mailer, [7; 32]);
+    }
+
+    /// The same with another key for what is kept encrypted.
+    pub(crate) fn set_up_delivery_under(&self, key: [u8; 32]) {
+        self.set_up(None, key);
+    }
+
+    fn set_up(&self, mailer: Option<Mailer>, key: [u8; 32]) {
+        let reach = Reach { allows_http: true, allows_private_networks: true };
+        let (whole, body) = (Duration::from_millis(700), Duration::from_millis(300));
+        let courier = Courier::new(reach, Patience { whole, body, ..Patience::default() });
+        let mailer = mailer.unwrap_or_else(|| Mailer::folder(self.mail_folder(), "keys@example.com".parse().unwrap()));
+        self.app.set_up_delivery(DeliverySettings { key: key.into(), courier, mailer });
+    }
+
+    pub(crate) fn clock_now(&self) -> Option<Timestamp> {
+        use claviger_domain::time::Clock as _;
+        Some(self.clock.now())
+    }
+
+    pub(crate) fn mail_folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("mail")
     }
 
     /// Closes the deployment and opens its database, to look at what no operation shows.

@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path};
-use claviger_domain::id::{AdminTokenId, InvitationId, KeyId, MemberId, OrganizationId, VerifierId};
+use claviger_domain::id::{
+    AdminTokenId, EventId, InvitationId, KeyId, MemberId, OrganizationId, VerifierId, WebhookId,
+};
 use claviger_domain::key::ApiName;
 use http::request::Parts;
 
@@ -40,6 +42,14 @@ impl Identified for MemberId {
 
 impl Identified for InvitationId {
     const WHAT: &'static str = "invitation";
+}
+
+impl Identified for WebhookId {
+    const WHAT: &'static str = "webhook endpoint";
+}
+
+impl Identified for EventId {
+    const WHAT: &'static str = "delivery";
 }
 
 impl Identified for ApiName {

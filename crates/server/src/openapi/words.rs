@@ -73,6 +73,23 @@ pub(crate) enum BillingState {
     Suspended,
 }
 
+/// Why a webhook endpoint is told nothing: the operator switched it off, or it answered 410.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum DisabledReason {
+    Operator,
+    Gone,
+}
+
+/// What became of a delivery.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum DeliveryState {
+    Pending,
+    Delivered,
+    Failed,
+}
+
 /// Where, from where and for what a key may be used. All must hold. `null` restricts nothing; an empty list
 /// allows nothing.
 #[derive(ToSchema)]

@@ -75,6 +75,17 @@ const TABLE: &str = "
     adminListAdminTokens     401  401     401   401  401     401   401       401  200   200
     adminCreateAdminToken    401  401     401   401  401     401   401       401  201   201
     adminRevokeAdminToken    401  401     401   401  401     401   401       401  200   200
+    adminListWebhooks          401  401     401   401  401     401   401       401  200   200
+    adminCreateWebhook         401  401     401   401  401     401   401       401  201   201
+    adminShowWebhook           401  401     401   401  401     401   401       401  200   200
+    adminUpdateWebhook         401  401     401   401  401     401   401       401  200   200
+    adminDeleteWebhook         401  401     401   401  401     401   401       401  200   200
+    adminRotateWebhookSecret   401  401     401   401  401     401   401       401  200   200
+    adminTestWebhook           401  401     401   401  401     401   401       401  200   200
+    adminListWebhookDeliveries 401  401     401   401  401     401   401       401  200   200
+    adminShowWebhookDelivery   401  401     401   401  401     401   401       401  200   200
+    adminReplayWebhook         401  401     401   401  401     401   401       401  200   200
+    adminTestMail              401  401     401   401  401     401   401       401  200   200
     verify                   401  401     401   401  401     401   401       401  401   200
     health                   200  200     200   200  200     200   200       200  200   200
     readiness                200  200     200   200  200     200   200       200  200   200
@@ -252,9 +263,14 @@ async fn target(deployment: &Deployment, row: &Row) -> String {
         .0
         .id
         .to_string(),
+        _ if path.contains("webhooks/{id}") => deployment.webhook().await.to_string(),
         _ => String::new(),
     };
-    let mut path = path.replace("{id}", &id);
+    let event = match path.contains("{event}") {
+        true => deployment.ping(id.parse().unwrap()).await.to_string(),
+        false => String::new(),
+    };
+    let mut path = path.replace("{id}", &id).replace("{event}", &event);
     if path.contains("{member}") {
         path = path.replace("{member}", &deployment.member(Role::Viewer).await.to_string());
     }
@@ -284,6 +300,10 @@ fn body(deployment: &Deployment, row: &Row) -> Option<Value> {
         "adminSetSubscription" => Some(json!({"plan": "small"})),
         "adminBulkRevokeKeys" => Some(json!({"organization": deployment.theirs, "dry_run": true})),
         "adminCreateOrganization" | "adminCreateVerifier" | "adminCreateAdminToken" => Some(json!({"name": "new"})),
+        "adminCreateWebhook" => Some(json!({"url": "https://example.com/hook", "events": ["*"]})),
+        "adminUpdateWebhook" => Some(json!({"description": "renamed"})),
+        "adminReplayWebhook" => Some(json!({"since": "2026-01-01T00:00:00Z"})),
+        "adminTestMail" => Some(json!({"to": "ada@example.com"})),
         "adminApplyApi" => Some(Value::String(
             "name = \"fresh\"\ntitle = \"Fresh\"\nbase_path = \"/fresh\"\n[[keys]]\nprefix = \"other_\"\nkind = \"secret\"\n\
              environment = \"live\"\nalphabet = \"base62\"\nlength = 32\n"

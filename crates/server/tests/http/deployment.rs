@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
-use claviger_app::{Actor, App, AppError, CreateKey, Database, KeyPlace, Mutated, Mutation};
+use claviger_app::{
+    Actor, App, AppError, CreateKey, CreateWebhook, Database, DeliverySettings, KeyPlace, Mutated, Mutation,
+};
+use claviger_courier::{Courier, Mailer, Patience, Reach};
 use claviger_domain::address::{ForwardingHeader, TrustedProxies};
 use claviger_domain::definition::Definition;
-use claviger_domain::id::{InvitationId, KeyId, MemberId, OrganizationId};
+use claviger_domain::id::{EventId, InvitationId, KeyId, MemberId, OrganizationId, WebhookId};
 use claviger_domain::key::{Environment, Kind, Metadata};
 use claviger_domain::member::Role;
 use claviger_domain::period::TimeZone;
@@ -60,6 +63,10 @@ impl Deployment {
         )
         .await
         .unwrap();
+        let reach = Reach { allows_http: false, allows_private_networks: false };
+        let courier = Courier::new(reach, Patience::default());
+        let mailer = Mailer::folder(directory.path().join("mail"), "keys@example.com".parse().unwrap());
+        app.set_up_delivery(DeliverySettings { key: [9; 32].into(), courier, mailer });
         for text in [definition("plain", "/v1", "pl"), definition("envelope", "/e1", "en")] {
             commit(app.apply_definition(&Actor::operator(), text, false)).await.unwrap();
         }
@@ -156,6 +163,25 @@ impl Deployment {
         let place = KeyPlace { organization: Some(organization), api: Some(api.parse().unwrap()) };
         let issued = commit(self.app.create_key(&Actor::operator(), place, input)).await.unwrap().value;
         Held { id: issued.row.key.id, secret: issued.secret.into_clear().to_string() }
+    }
+
+    /// A webhook endpoint of nobody's in particular; each organization may have only some.
+    pub(crate) async fn webhook(&self) -> WebhookId {
+        let operator = Actor::operator();
+        let organization =
+            commit(self.app.create_organization(&operator, "Listens".parse().unwrap())).await.unwrap().value.id;
+        let input = CreateWebhook {
+            organization: Some(organization),
+            url: "https://example.com/hook".to_owned(),
+            description: None,
+            events: serde_json::from_str(r#"["*"]"#).unwrap(),
+        };
+        commit(self.app.create_webhook(&operator, input)).await.unwrap().value.row.endpoint.id
+    }
+
+    /// The event of a ping that waits for an endpoint.
+    pub(crate) async fn ping(&self, id: WebhookId) -> EventId {
+        commit(self.app.test_webhook(&Actor::operator(), id)).await.unwrap().value.event
     }
 
     pub(crate) async fn admin_token(&self) -> String {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod cases;
+mod delivery;
 mod opening;
 mod people;
 mod plans;
@@ -70,6 +71,16 @@ on_both![
     people::invitations_are_open_until_they_end,
     people::keys_are_found_by_who_made_them,
     plans::keys_that_ended_long_ago_are_found_and_their_makers_known,
+    delivery::webhook_endpoints_are_put_found_paged_and_deleted,
+    delivery::an_event_is_queued_for_whoever_wants_it,
+    delivery::what_is_announced_stands_and_falls_with_its_part,
+    delivery::whoever_listens_is_asked_anew_when_it_changes,
+    delivery::deliveries_are_due_tried_and_over,
+    delivery::deliveries_are_replayed_by_what_fits,
+    delivery::a_long_queue_loses_its_oldest,
+    delivery::what_is_over_is_forgotten,
+    delivery::mails_are_due_tried_and_over,
+    delivery::keys_that_expire_are_found_once,
 ];
 
 async fn sqlite_store(folder: &tempfile::TempDir) -> Store {
@@ -84,6 +95,7 @@ async fn postgres_store() -> Store {
 fn every_store_function_is_named_in_the_suite() {
     let suite = [
         include_str!("cases.rs"),
+        include_str!("delivery.rs"),
         include_str!("opening.rs"),
         include_str!("people.rs"),
         include_str!("plans.rs"),

@@ -15,7 +15,7 @@ use claviger_store::{
 
 use crate::cases::{NOW, create_keys, key, later, organization, put_place};
 
-fn event(target: &str, organization: Option<u128>) -> AuditEvent {
+pub(crate) fn event(target: &str, organization: Option<u128>) -> AuditEvent {
     AuditEvent {
         number: 0,
         at: NOW,

@@ -8,11 +8,13 @@ mod credentials;
 mod import;
 mod invitations;
 mod keys;
+mod mail;
 mod members;
 mod organizations;
 mod subscriptions;
 mod usage;
 mod verifiers;
+mod webhooks;
 
 pub(crate) use bulk_revoke::PATH as BULK_REVOKE_PATH;
 pub(crate) use import::{ImportReport, PATH as IMPORT_PATH};
@@ -36,4 +38,6 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
         .merge(audit::router())
         .merge(verifiers::router())
         .merge(admin_tokens::router())
+        .merge(webhooks::router())
+        .merge(mail::router())
 }

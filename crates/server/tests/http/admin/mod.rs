@@ -7,3 +7,4 @@ mod keys;
 mod members;
 mod organizations;
 mod subscriptions;
+mod webhooks;
