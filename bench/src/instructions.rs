@@ -23,7 +23,8 @@ use claviger_engine::{Engine, EngineOptions, Request};
 use claviger_gate::Verify;
 use http_body_util::Full;
 
-use crate::population::{NOW, Secrets, Traits, api, key, secrets, snapshot};
+use crate::population;
+use crate::population::{Limits, NOW, Secrets, Traits, key, secrets, snapshot};
 
 const KEYS: usize = 10_000;
 /// Inputs of a pass; xtask divides by it.
@@ -32,7 +33,7 @@ const PATH: &str = "/v1/users/usr_123";
 
 /// Goes through every case twice.
 pub(crate) fn run() {
-    let api = api();
+    let api = population::api(Limits::None);
     // The last three are not among the 10,000: a parent, its child and one that nobody was given.
     let all = secrets(&api, KEYS + 3);
     let mut parent = key(KEYS, all.nth(KEYS));
@@ -49,12 +50,17 @@ pub(crate) fn run() {
     let changes = snapshot(&api, &many, Traits::default()).chain(family);
     engine.load(Revision(1), changes).expect("a sound snapshot");
     engine.usage().collect(NOW);
+    let limited = Engine::new(EngineOptions { usage_cells: 4 * KEYS, keys: KEYS });
+    let limits = Traits { limits: Limits::Key, ..Traits::default() };
+    limited.load(Revision(1), snapshot(&population::api(limits.limits), &many, limits)).expect("a sound snapshot");
+    limited.usage().collect(NOW);
     let verify = Verify::new(Arc::clone(&engine), Arc::new(ManualClock::new(NOW)));
 
     let known: Vec<&str> = spread(&many).collect();
     let headers: Vec<String> = known.iter().map(|secret| format!("Bearer {secret}")).collect();
     for _ in 0..2 {
         assert_eq!(case_end(case_engine_allow(&engine, &known)), INPUTS);
+        assert_eq!(case_end(case_engine_limited(&limited, &known)), INPUTS);
         assert_eq!(case_end(case_engine_unknown_key(&engine, &[all.nth(KEYS + 2); INPUTS])), 0);
         assert_eq!(case_end(case_engine_bound_key(&engine, &[all.nth(KEYS + 1); INPUTS])), INPUTS);
         assert_eq!(case_end(case_gate_question_to_answer(&verify, questions(&known))), INPUTS);
@@ -82,6 +88,12 @@ fn case_engine_allow(engine: &Engine, secrets: &[&str]) -> usize {
 #[inline(never)]
 fn case_engine_unknown_key(engine: &Engine, secrets: &[&str]) -> usize {
     allowed(engine, secrets) + black_box(0)
+}
+
+/// Keys whose organizations have a plan with a quota and two rate limits, one of them for each key.
+#[inline(never)]
+fn case_engine_limited(engine: &Engine, secrets: &[&str]) -> usize {
+    allowed(engine, secrets) ^ black_box(0)
 }
 
 /// A key with `ip`, `referrer` and `endpoint` restrictions, and a parent that has them too.

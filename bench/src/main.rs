@@ -7,7 +7,8 @@
 //!
 //! The floor is bare SHA-256 of the secret and a hit in a hash map from digests, over the same secrets in the same
 //! order, alternating with the engine in one run. The engine does everything: format and checksum, digest, index,
-//! key and organization, address, referrer, endpoint, scopes, and it counts the verdict.
+//! key and organization, address, referrer, endpoint, scopes, and it counts the verdict. Each size is measured twice, the
+//! second time with a plan that has rate limits and a quota.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports")]
 
@@ -20,7 +21,7 @@ use claviger_domain::change::Revision;
 use claviger_engine::{Engine, EngineOptions};
 
 use crate::measure::{Floor, Times, compare};
-use crate::population::{NOW, Traits, api, presented, secrets, snapshot};
+use crate::population::{Limits, NOW, Traits, api, presented, secrets, snapshot};
 
 /// Verifications of a pass. Where there are fewer keys, they come again and again.
 const VERIFICATIONS: usize = 1 << 19;
@@ -70,6 +71,12 @@ fn main() {
         let report = run(size, Traits::default());
         print(&report, is_json);
         points.push(plot::Point { keys: size, times: report.times });
+        if plot.is_some() {
+            continue;
+        }
+        // Where there are very many keys, few of them have a limit for themselves.
+        let limits = if size <= 100_000 { Limits::Key } else { Limits::Organization };
+        print(&run(size, Traits { limits, ..Traits::default() }), is_json);
     }
     if let Some(file) = plot
         && let Err(error) = std::fs::write(&file, plot::svg(&points))
@@ -79,7 +86,7 @@ fn main() {
 }
 
 fn run(size: usize, traits: Traits) -> Report {
-    let api = api();
+    let api = api(traits.limits);
     let secrets = secrets(&api, size);
     let resident_before = resident_bytes();
     let (engine, load_seconds) = load(EngineOptions::for_keys(size), &api, &secrets, traits);
@@ -90,6 +97,8 @@ fn run(size: usize, traits: Traits) -> Report {
     let what = match traits {
         Traits { restricted: true, .. } => "ip and endpoint restricted",
         Traits { expiring: true, .. } => "expiring",
+        Traits { limits: Limits::Organization, .. } => "quota, 1 rate limit",
+        Traits { limits: Limits::Key, .. } => "quota, 2 rate limits",
         _ if size <= 100_000 => "hot",
         _ => "random",
     };

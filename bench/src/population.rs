@@ -49,11 +49,44 @@ pub(crate) struct Traits {
     pub(crate) restricted: bool,
     /// Every key expires.
     pub(crate) expiring: bool,
+    /// Every organization has a plan with these.
+    pub(crate) limits: Limits,
+}
+
+/// Limits that no call of a run reaches.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Limits {
+    /// The api has no plans.
+    #[default]
+    None,
+    /// A quota and a rate limit, for each organization.
+    Organization,
+    /// The same, and a rate limit for each key.
+    Key,
+}
+
+impl Limits {
+    /// What a definition says of it.
+    fn text(self) -> String {
+        let limit = |name: &str, per: &str| {
+            format!("[[plans.rate_limits]]\nname = \"{name}\"\nper = \"{per}\"\nunits = 1000000000\nseconds = 1\n")
+        };
+        let limits = match self {
+            Self::None => return String::new(),
+            Self::Organization => limit("all", "organization"),
+            Self::Key => limit("all", "organization") + &limit("each", "key"),
+        };
+        format!(
+            "\n[[plans]]\nname = \"bench\"\ntitle = \"Bench\"\nquota = 100000000000000\n{limits}\
+             [subscriptions]\ndefault_plan = \"bench\"\n"
+        )
+    }
 }
 
 /// The api, and the live format whose secrets are made.
-pub(crate) fn api() -> Api {
-    let definition = Definition::parse(DEFINITION).expect("a definition that is shipped");
+pub(crate) fn api(limits: Limits) -> Api {
+    let definition =
+        Definition::parse(&format!("{DEFINITION}{}", limits.text())).expect("a definition that is shipped");
     Api { definition, retired_formats: Vec::new() }
 }
 

@@ -388,16 +388,16 @@ fn usage_is_exactly_the_calls_made() {
     by_address(&server, evaluate("tork_sk_your_api_key_here")).expect(401);
     by_address(&server, Request::get(USAGE)).expect(401);
     let after = by_address(&server, Request::get(USAGE).bearer(&full.secret)).expect(200)["data"].clone();
-    // The call that asks is the one of `usage:read`.
+    // The call that asks is the one of `usage:read`. Like the one for a key it costs nothing.
     let expected = json!({
-        "total": 11, "allowed": 9, "denied": 2, "billable": 9,
+        "total": 11, "allowed": 9, "denied": 2, "billable": 7,
         "by_scope": {"api_keys:read": 3, "evaluate": 6, "none": 1, "usage:read": 1},
         "by_environment": {"live": 11},
         "by_outcome": {"allowed": 9, "insufficient_scope": 2},
     });
     assert_eq!(rise(&before["organization"], &after["organization"]), expected);
     let expected = json!({
-        "total": 7, "allowed": 7, "denied": 0, "billable": 7,
+        "total": 7, "allowed": 7, "denied": 0, "billable": 5,
         "by_scope": {"api_keys:read": 1, "evaluate": 4, "none": 1, "usage:read": 1},
         "by_environment": {"live": 7},
         "by_outcome": {"allowed": 7},

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use claviger_domain::id::KeyId;
 use claviger_domain::key::{Environment, Key};
 use claviger_domain::random::Entropy;
-use claviger_engine::usage::{RecoveredTotal, recover, words_needed};
+use claviger_domain::time::Timestamp;
+use claviger_engine::usage::{RecoveredLimits, RecoveredTotal, recover, words_needed};
 use claviger_engine::{Engine, EngineOptions};
 use claviger_store::counters::{CounterFile, CounterFileError, LeftBehind};
 use claviger_store::usage::UsageRow;
@@ -21,43 +22,49 @@ pub(crate) async fn open(
     path: Option<&Path>,
     options: EngineOptions,
     entropy: &dyn Entropy,
+    now: Timestamp,
 ) -> Result<(Engine, i64), StartError> {
     let Some(path) = path else { return Ok((Engine::new(options), store.next_incarnation(0).await?)) };
     let mut candidate = [0; 16];
     entropy.fill(&mut candidate);
     let database = store.identify(candidate).await?;
-    let mut past = take_back(store, path, database).await?;
+    let (mut past, mut limits) = take_back(store, path, database).await?;
     let mut file = CounterFile::open(path, database)?;
     match take_over(store, &file).await? {
-        Taken::All(incarnation) => past = past.max(incarnation),
+        Taken::All { incarnation, limits: left } => {
+            past = past.max(incarnation);
+            limits.merge(left);
+        }
         Taken::Nothing { of } => file = set_aside(file, path, database, of)?,
     }
+    limits.forget_spent(now);
     // Only now: whoever dies before this leaves the file as it was, and it is all written down again, to the same rows.
     let incarnation = store.next_incarnation(past).await?;
     let words = file.begin(words_needed(options))?;
-    let engine = Engine::with_counters(options, std::sync::Arc::new(words), incarnation)
+    let engine = Engine::with_counters(options, std::sync::Arc::new(words), incarnation, limits)
         .map_err(|error| StartError::Counters(error.to_string()))?;
     Ok((engine, incarnation))
 }
 
 /// What became of the words in a file.
 enum Taken {
-    /// They are written down, under this incarnation; zero if there were none.
-    All(i64),
+    /// Their usage is written down, under this incarnation, zero if there was none; what was used of rate limits goes
+    /// from engine to engine.
+    All { incarnation: i64, limits: RecoveredLimits },
     /// They cannot be, because they are of another database, if it is known which.
     Nothing { of: Option<[u8; 16]> },
 }
 
 async fn take_over(store: &Store, file: &CounterFile) -> Result<Taken, StartError> {
     match file.left_behind() {
-        LeftBehind::Nothing => Ok(Taken::All(0)),
+        LeftBehind::Nothing => Ok(Taken::All { incarnation: 0, limits: RecoveredLimits::default() }),
         LeftBehind::Words(words) => match recover(words) {
             Ok(recovered) => {
                 if recovered.skipped > 0 {
                     tracing::error!(skipped = recovered.skipped, "some usage counters made no sense and are lost");
                 }
                 write_down(store, recovered.incarnation, recovered.totals).await?;
-                Ok(Taken::All(recovered.incarnation))
+                Ok(Taken::All { incarnation: recovered.incarnation, limits: recovered.limits })
             }
             Err(error) => {
                 tracing::error!(%error, "the usage counters that were left behind cannot be read");
@@ -89,9 +96,10 @@ fn set_aside(
     Ok(CounterFile::open(path, database)?)
 }
 
-/// Writes down what was set aside of this database. Returns the highest incarnation that had counted there.
-async fn take_back(store: &Store, path: &Path, database: [u8; 16]) -> Result<i64, StartError> {
-    let mut past = 0;
+/// Writes down what was set aside of this database. Returns the highest incarnation that had counted there, and what was
+/// used of rate limits.
+async fn take_back(store: &Store, path: &Path, database: [u8; 16]) -> Result<(i64, RecoveredLimits), StartError> {
+    let (mut past, mut limits) = (0, RecoveredLimits::default());
     for number in 1.. {
         let other = name_aside(path, Some(database), number);
         if !other.exists() {
@@ -99,12 +107,13 @@ async fn take_back(store: &Store, path: &Path, database: [u8; 16]) -> Result<i64
         }
         let file = CounterFile::open(&other, database)?;
         // What is not this database's after all stays where it is.
-        let Taken::All(incarnation) = take_over(store, &file).await? else { continue };
+        let Taken::All { incarnation, limits: left } = take_over(store, &file).await? else { continue };
         past = past.max(incarnation);
+        limits.merge(left);
         std::fs::remove_file(&other).map_err(|error| StartError::Counters(error.to_string()))?;
         tracing::info!(file = %other.display(), "usage counters that were set aside are written down");
     }
-    Ok(past)
+    Ok((past, limits))
 }
 
 /// The first name that no file has.

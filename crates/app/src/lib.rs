@@ -92,7 +92,7 @@ impl App {
             Some(options) => options,
             None => EngineOptions::for_keys(snapshot::count_keys(&mut store.read().await?).await?),
         };
-        let (engine, incarnation) = counters::open(&store, counters, options, &*entropy).await?;
+        let (engine, incarnation) = counters::open(&store, counters, options, &*entropy, clock.now()).await?;
         let engine = Arc::new(engine);
         maintenance::shed_expired(&engine, clock.now());
         let follower = Follower::start(store.clone(), Arc::clone(&engine));

@@ -12,7 +12,7 @@ use claviger_domain::peer::Peer;
 use claviger_domain::referrer::Referrer;
 use claviger_domain::scope::Scope;
 use claviger_domain::time::Clock;
-use claviger_domain::wire::{self, ErrorAnswer};
+use claviger_domain::wire::{self, ErrorAnswer, LimitFigures, RateLimitHeaders};
 use claviger_engine::{ApiIndex, CompiledApi, Directory, Engine, Verdict};
 use http::header::{
     AUTHORIZATION, AsHeaderName, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, REFERER,
@@ -70,6 +70,33 @@ pub fn client_address(trusted: &TrustedProxies, request: &Parts) -> Option<IpAdd
     trusted.client_address(*peer, lines(&request.headers, trusted.header().name()))
 }
 
+/// The headers that say how much of the limits is left that a verdict looked at.
+pub fn rate_limit_headers(engine: &Engine, verdict: &Verdict) -> Option<RateLimitHeaders> {
+    if verdict.limits.is_empty() {
+        return None;
+    }
+    let directory = engine.directory();
+    let limits = directory.api(verdict.api?).limits(&verdict.limits);
+    RateLimitHeaders::new(limits.map(|limit| LimitFigures {
+        name: limit.name,
+        limit: limit.limit,
+        window_seconds: limit.window_seconds,
+        remaining: limit.remaining,
+        reset_seconds: limit.reset_seconds,
+    }))
+}
+
+/// Adds those headers to an answer.
+pub(crate) fn insert_rate_limit(headers: &mut HeaderMap, rate_limit: Option<RateLimitHeaders>) {
+    let Some(RateLimitHeaders { policy, state }) = rate_limit else { return };
+    for (name, value) in [(RateLimitHeaders::POLICY, policy), (RateLimitHeaders::STATE, state)] {
+        // They are made of names and numbers.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
 /// The answer to a request that was denied, in the words of the api that the verdict names.
 pub fn denial_answer(engine: &Engine, verdict: &Verdict, denial: Denial) -> ErrorAnswer {
     // Taken after the verdict, whose api may be newer than any directory taken before it.
@@ -77,7 +104,11 @@ pub fn denial_answer(engine: &Engine, verdict: &Verdict, denial: Denial) -> Erro
     let api = verdict.api.map(|api| directory.api(api));
     let missing_scope = api.zip(verdict.missing_scope).and_then(|(api, scope)| api.scope_name(scope));
     let environment = verdict.key.map(|key| key.environment);
-    wire::denial(api.map(CompiledApi::definition), denial, environment, missing_scope.map(Scope::as_str))
+    let mut answer =
+        wire::denial(api.map(CompiledApi::definition), denial, environment, missing_scope.map(Scope::as_str));
+    answer.retry_after_seconds = verdict.limits.retry_after_seconds.or(answer.retry_after_seconds);
+    answer.rate_limit = rate_limit_headers(engine, verdict);
+    answer
 }
 
 /// An error answer as an HTTP response that no cache keeps.
@@ -93,6 +124,7 @@ pub fn error_response<B: From<String>>(answer: ErrorAnswer) -> Response<B> {
     insert(CACHE_CONTROL, Some(HeaderValue::from_static("no-store")));
     insert(WWW_AUTHENTICATE, answer.challenge.and_then(|challenge| challenge.try_into().ok()));
     insert(RETRY_AFTER, answer.retry_after_seconds.map(HeaderValue::from));
+    insert_rate_limit(response.headers_mut(), answer.rate_limit);
     response
 }
 

@@ -1,24 +1,25 @@
 //! A tower layer that lets only allowed requests through to the service behind it.
 
 use std::fmt;
-use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use claviger_domain::address::TrustedProxies;
 use claviger_domain::denial::Denial;
 use claviger_domain::key::ApiName;
 use claviger_domain::time::Clock;
-use claviger_domain::wire::{self, ErrorAnswer};
+use claviger_domain::wire::{self, ErrorAnswer, RateLimitHeaders};
 use claviger_engine::{ApiIndex, Engine, VerifiedKey};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Request, Response};
-use tower::util::Either;
-use tower::util::future::EitherResponseFuture;
-use tower::{Layer, Service, service_fn};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
 
-use crate::exchange::{denial_answer, error_response, select_api, verdict_for_api};
+use crate::exchange::{
+    denial_answer, error_response, insert_rate_limit, rate_limit_headers, select_api, verdict_for_api,
+};
 
 /// What the guard knows of a request that it let through. It is in the request's extensions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,6 +99,9 @@ impl<S> Layer<S> for GuardLayer {
 /// without its `Authorization` header: the secret has done its work. Any other request is answered in the
 /// words of the api that it was for, and the inner service never hears of it.
 ///
+/// An answer to a request that counted against limits says what is left of them, in `RateLimit-Policy` and `RateLimit`,
+/// in place of what the service itself said there.
+///
 /// The verdict is given before the future is made: nothing waits for it.
 #[derive(Clone)]
 pub struct Guard<S> {
@@ -112,7 +116,7 @@ where
 {
     type Response = Response<B>;
     type Error = S::Error;
-    type Future = EitherResponseFuture<S::Future, Ready<Result<Response<B>, S::Error>>>;
+    type Future = GuardFuture<S::Future, B>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -120,17 +124,51 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let mut chosen = match self.shared.pass(&mut head) {
-            Ok(()) => Either::Left(&mut self.inner),
-            Err(answer) => Either::Right(service_fn(move |_| ready(Ok(error_response(answer.clone()))))),
-        };
-        chosen.call(Request::from_parts(head, body))
+        match self.shared.pass(&mut head) {
+            Ok(rate_limit) => {
+                GuardFuture::Passed { inner: self.inner.call(Request::from_parts(head, body)), rate_limit }
+            }
+            Err(answer) => GuardFuture::Refused { response: Some(error_response(answer)) },
+        }
+    }
+}
+
+pin_project! {
+    /// What a [`Guard`] answers: what the inner service does, or that the request was refused.
+    #[project = GuardProjection]
+    #[allow(missing_docs, reason = "made by the guard alone")]
+    #[derive(Debug)]
+    pub enum GuardFuture<F, B> {
+        Passed { #[pin] inner: F, rate_limit: Option<RateLimitHeaders> },
+        Refused { response: Option<Response<B>> },
+    }
+}
+
+impl<F, B, E> Future for GuardFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            GuardProjection::Passed { inner, rate_limit } => {
+                let answered = ready!(inner.poll(context));
+                Poll::Ready(answered.map(|mut response| {
+                    insert_rate_limit(response.headers_mut(), rate_limit.take());
+                    response
+                }))
+            }
+            GuardProjection::Refused { response } => {
+                Poll::Ready(Ok(response.take().expect("a future is not polled once it is ready")))
+            }
+        }
     }
 }
 
 impl Shared {
     /// Readies an allowed request for the inner service, or makes the answer to one that is not.
-    fn pass(&self, head: &mut Parts) -> Result<(), ErrorAnswer> {
+    fn pass(&self, head: &mut Parts) -> Result<Option<RateLimitHeaders>, ErrorAnswer> {
         let directory = self.engine.directory();
         let api = match &self.pinned {
             None => select_api(&directory, head),
@@ -145,7 +183,7 @@ impl Shared {
             (Ok(()), Some(api), Some(key)) => {
                 head.headers.remove(AUTHORIZATION);
                 head.extensions.insert(Verified { api, key });
-                return Ok(());
+                return Ok(rate_limit_headers(&self.engine, &verdict));
             }
             (Err(denial), ..) => denial,
             // An engine that allows nobody for nothing is broken, and what is broken does not allow.

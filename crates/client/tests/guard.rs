@@ -176,6 +176,39 @@ async fn an_allowed_request_passes_without_its_secret() {
 }
 
 #[tokio::test]
+async fn limits_are_said_in_headers_of_every_answer() {
+    let world = World::new();
+    let plan = "[[plans]]\nname = 'pro'\ntitle = 'Pro'\nquota = 3\n[[plans.rate_limits]]\nname = 'burst'\n\
+                units = 60\nseconds = 60\nburst = 2\n[subscriptions]\ndefault_plan = 'pro'\n";
+    let api = Api { definition: definition(&format!("{TORK}{plan}")), retired_formats: Vec::new() };
+    world.engine.apply(Revision(world.engine.revision().0 + 1), &[Change::Api(Box::new(api))]).unwrap();
+    let (_, secret) = world.issue(TORK, json!({}));
+    let call = async || {
+        let asked = request(&format!("POST /api/v1/evaluate\nauthorization: Bearer {secret}"), "");
+        let (status, headers, body) = world.send(asked).await;
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        let texts = ["ratelimit-policy", "ratelimit", "retry-after"].map(text);
+        let code = serde_json::from_str::<Value>(&body).ok().map(|body| body["error"]["code"].clone());
+        (status, code, texts.map(Option::unwrap_or_default))
+    };
+    // Sixteen and a half days are left of January.
+    let policy = r#""burst";q=60;w=60, "quota";q=3"#;
+    let said = |state: &str, retry_after: &str| [policy, state, retry_after].map(str::to_owned);
+    let first = (200, None, said(r#""burst";r=1;t=1, "quota";r=2;t=1431000"#, ""));
+    assert_eq!(call().await, first);
+    assert_eq!(call().await.0, 200);
+    let limited = said(r#""burst";r=0;t=2, "quota";r=1;t=1431000"#, "1");
+    assert_eq!(call().await, (429, Some(json!("rate_limited")), limited));
+    world.clock.advance_seconds(2);
+    assert_eq!(call().await.0, 200);
+    let used_up = said(r#""burst";r=1;t=1, "quota";r=0;t=1430998"#, "1430998");
+    assert_eq!(call().await, (429, Some(json!("quota_exceeded")), used_up));
+    // Whoever is refused for another reason learns nothing of limits, and neither does who calls without any.
+    let asked = request("POST /api/v1/evaluate", "");
+    assert!(!world.send(asked).await.1.contains_key("ratelimit"));
+}
+
+#[tokio::test]
 async fn every_part_of_the_head_counts() {
     let world = World::new();
     let (_, full) = world.issue(TORK, json!({}));

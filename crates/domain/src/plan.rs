@@ -127,6 +127,16 @@ pub enum Per {
     Key,
 }
 
+impl Per {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Organization => "organization",
+            Self::Key => "key",
+        }
+    }
+}
+
 impl RateLimit {
     /// Units that pass at once after a pause.
     pub fn burst(&self) -> u64 {

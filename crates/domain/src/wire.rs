@@ -17,8 +17,57 @@ pub struct ErrorAnswer {
     pub challenge: Option<String>,
     /// Value of `Retry-After`, in seconds.
     pub retry_after_seconds: Option<u32>,
+    /// What limits had to say about it.
+    pub rate_limit: Option<RateLimitHeaders>,
     /// The body.
     pub body: String,
+}
+
+/// One rate limit or quota, for headers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LimitFigures<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Units that pass in a window.
+    pub limit: u64,
+    /// The window, in seconds; `None` where it is the billing period.
+    pub window_seconds: Option<u32>,
+    /// Units that are left.
+    pub remaining: u64,
+    /// Seconds until nothing of it is used, if nobody calls any more.
+    pub reset_seconds: u32,
+}
+
+/// Values of two headers, lists of structured fields (RFC 9651) as draft-ietf-httpapi-ratelimit-headers has them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RateLimitHeaders {
+    /// Value of `RateLimit-Policy`.
+    pub policy: String,
+    /// Value of `RateLimit`.
+    pub state: String,
+}
+
+impl RateLimitHeaders {
+    /// Name of the header for `policy`, in lower case.
+    pub const POLICY: &'static str = "ratelimit-policy";
+    /// Name of the header for `state`, in lower case.
+    pub const STATE: &'static str = "ratelimit";
+
+    /// The headers for these limits; `None` if there are none.
+    pub fn new<'a>(limits: impl IntoIterator<Item = LimitFigures<'a>>) -> Option<Self> {
+        let (mut policy, mut state) = (String::new(), String::new());
+        for LimitFigures { name, limit, window_seconds, remaining, reset_seconds } in limits {
+            if !policy.is_empty() {
+                policy += ", ";
+                state += ", ";
+            }
+            // Names have no characters that a string escapes, and no number has more than 15 digits.
+            policy += &format!("\"{name}\";q={limit}");
+            policy += &window_seconds.map_or(String::new(), |seconds| format!(";w={seconds}"));
+            state += &format!("\"{name}\";r={remaining};t={reset_seconds}");
+        }
+        (!policy.is_empty()).then_some(Self { policy, state })
+    }
 }
 
 /// The answer to a caller who is denied. Without a definition (no api could be chosen) it is problem+json.
@@ -71,7 +120,8 @@ fn body(definition: Option<&Definition>, status: u16, code: &str, message: &str,
         let details = if form == Form::Envelope { &mut document["error"] } else { &mut document };
         details["field"] = field.into();
     }
-    ErrorAnswer { status, content_type, challenge: None, retry_after_seconds: None, body: document.to_string() }
+    let (challenge, retry_after_seconds, rate_limit) = (None, None, None);
+    ErrorAnswer { status, content_type, challenge, retry_after_seconds, rate_limit, body: document.to_string() }
 }
 
 fn challenge(definition: Option<&Definition>, denial: Denial, missing_scope: Option<&str>) -> Option<String> {
@@ -167,6 +217,21 @@ mod tests {
                 challenge(denied, None).is_some() && denied != Denial::InsufficientScope
             );
         }
+    }
+
+    #[test]
+    fn limits_are_lists_of_structured_fields() {
+        let figures = |name, limit, window_seconds| LimitFigures {
+            name,
+            limit,
+            window_seconds,
+            remaining: limit / 2,
+            reset_seconds: 30,
+        };
+        let headers = RateLimitHeaders::new([figures("burst", 60, Some(10)), figures("quota", 1 << 47, None)]).unwrap();
+        assert_eq!(headers.policy, r#""burst";q=60;w=10, "quota";q=140737488355328"#);
+        assert_eq!(headers.state, r#""burst";r=30;t=30, "quota";r=70368744177664;t=30"#);
+        assert_eq!(RateLimitHeaders::new([]), None);
     }
 
     #[test]

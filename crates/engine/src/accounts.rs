@@ -68,10 +68,6 @@ impl State {
         Self(u64::from(api.0) << Self::API_SHIFT)
     }
 
-    pub(crate) fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
     #[inline]
     pub(crate) fn has(self, flag: u64) -> bool {
         self.0 & flag != 0
@@ -83,10 +79,6 @@ impl State {
 
     pub(crate) fn api(self) -> ApiIndex {
         ApiIndex((self.0 >> Self::API_SHIFT) as u16)
-    }
-
-    pub(crate) fn with_api(self, api: ApiIndex) -> Self {
-        self.with_field(Self::API_SHIFT, api.0)
     }
 
     /// Number of the plan in its api.
@@ -175,11 +167,15 @@ pub(crate) struct Accounts {
     lines: Part<[[AtomicU64; 8]]>,
     /// The others.
     more: Slab<Line>,
+    /// By api: the hash of the rate limit that the meters of its accounts are of, in the region.
+    meters: Part<[AtomicU64]>,
 }
 
 impl Accounts {
     pub(crate) fn new(region: &Region) -> Self {
-        Self { lines: region.groups(region.layout().accounts()), more: Slab::new(ACCOUNTS_MAX) }
+        let layout = region.layout();
+        let (lines, meters) = (region.groups(layout.accounts()), region.part(layout.meters()));
+        Self { lines, more: Slab::new(ACCOUNTS_MAX), meters }
     }
 
     #[inline]
@@ -206,6 +202,14 @@ impl Accounts {
         line[LOW].store(id as u64, Ordering::Relaxed);
         line[STATE].store(State::new(api).0, Ordering::Release);
         Some(())
+    }
+
+    /// Writes down whose meters stand in the lines of an api's accounts: a successor of the process reads it. Afterwards it
+    /// stays so.
+    pub(crate) fn note_meter(&self, api: ApiIndex, hash: u64) {
+        if let Some(word) = self.meters.get().get(usize::from(api.0)) {
+            word.store(hash, Ordering::Release);
+        }
     }
 
     /// Has the processor fetch the account.
@@ -264,7 +268,7 @@ impl<'a> Account<'a> {
         self.0[SINCE].load(Ordering::Relaxed) as i64
     }
 
-    /// To be called before the state that it belongs to is set, while the keys do not work.
+    /// To be called before the state that it belongs to is set.
     pub(crate) fn set_since(self, micros: i64) {
         self.0[SINCE].store(micros as u64, Ordering::Relaxed);
     }
@@ -342,9 +346,9 @@ mod tests {
             assert_eq!((state.api().0, state.plan(), state.calendar()), (7, u16::MAX, u16::MAX));
             assert_eq!((state.billing(), state.has(State::OPEN), state.has(State::ACCESS)), (billing, true, false));
         }
-        let state = state.with_plan(0).with_calendar(1).with_api(ApiIndex(2)).with(State::OPEN, false);
-        assert_eq!((state.plan(), state.calendar(), state.api().0, state.has(State::OPEN)), (0, 1, 2, false));
-        assert!(!State::from_word(0).has(State::OPEN | State::IN_GRACE));
+        let state = state.with_plan(0).with_calendar(1).with(State::OPEN, false);
+        assert_eq!((state.plan(), state.calendar(), state.api().0, state.has(State::OPEN)), (0, 1, 7, false));
+        assert!(!State(0).has(State::OPEN | State::IN_GRACE));
     }
 
     #[test]

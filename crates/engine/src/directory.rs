@@ -8,15 +8,16 @@ use claviger_domain::endpoint::{EndpointTable, Method};
 use claviger_domain::format::KeyFormat;
 use claviger_domain::key::Environment;
 use claviger_domain::path::CanonicalPath;
-use claviger_domain::plan::PlanName;
+use claviger_domain::plan::{Per, PlanName};
 use claviger_domain::scope::{Scope, Scopes};
 use claviger_domain::time::Timestamp;
 
 use crate::error::ApplyError;
+use crate::limits::plan::CompiledPlan;
 use crate::scopes::{ScopeBits, ScopeMasks, ScopeSets};
 use crate::slab::Slab;
 use crate::usage::NO_SCOPE;
-use crate::verdict::{ApiIndex, ScopeIndex};
+use crate::verdict::{ApiIndex, LimitIndex, LimitState, Limits, ScopeIndex};
 
 const MICROS_PER_DAY: i64 = 24 * 3600 * 1_000_000;
 
@@ -178,6 +179,34 @@ pub struct CompiledApi {
     names: Box<[Scope]>,
     /// For how long keys go on working when a payment is due.
     grace_micros: i64,
+    /// Plans by number. `None` for those that the definition no longer has.
+    plans: Box<[Option<CompiledPlan>]>,
+    /// Every name of a rate limit since the engine was made, by number.
+    limit_names: Box<[PlanName]>,
+    own_meter: Option<(u16, u64)>,
+    /// Whether the units of single keys are counted: some plan has a quota for them.
+    pub(crate) counts_keys: bool,
+}
+
+/// A rate limit or quota that a verdict looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit<'a> {
+    /// Its name: that of the rate limit, or `quota` or `key_quota`.
+    pub name: &'a str,
+    /// Whose units count together.
+    pub per: Per,
+    /// The scope without which a call does not count.
+    pub scope: Option<&'a Scope>,
+    /// Units that pass in a window.
+    pub limit: u64,
+    /// The window, in seconds; `None` for quotas, whose window is the billing period.
+    pub window_seconds: Option<u32>,
+    /// Units that are left.
+    pub remaining: u64,
+    /// Whole seconds until nothing of it is used, if nobody calls any more.
+    pub reset_seconds: u32,
+    /// Whether the call was refused because of it.
+    pub is_refused: bool,
 }
 
 /// What definitions of an api have named since the engine was made: each name keeps its place.
@@ -185,6 +214,9 @@ pub struct CompiledApi {
 pub(crate) struct Names {
     pub(crate) scopes: Vec<Scope>,
     pub(crate) plans: Vec<PlanName>,
+    pub(crate) limits: Vec<PlanName>,
+    /// The rate limit whose meter stands in the accounts' lines: number and hash of its name.
+    pub(crate) own_meter: Option<(u16, u64)>,
 }
 
 /// The place of a name among those known, which grow by it if it is new.
@@ -224,8 +256,11 @@ impl CompiledApi {
         mut counted_as: impl FnMut(&Scope) -> u16,
     ) -> Result<Self, ApplyError> {
         let bits = ScopeBits::new(&api.definition, &mut names.scopes)?;
+        let mut plans: Vec<Option<CompiledPlan>> = Vec::new();
         for plan in api.definition.plans() {
-            intern(&mut names.plans, &plan.name, "plan names")?;
+            let number = usize::from(intern(&mut names.plans, &plan.name, "plan names")?);
+            plans.resize_with(plans.len().max(number + 1), || None);
+            plans[number] = Some(CompiledPlan::new(&api.definition, plan, &bits, names)?);
         }
         let rules = api.definition.endpoints().into_iter().filter_map(|endpoint| {
             let (scope, bit) = bits.find(endpoint.scope.as_str())?;
@@ -237,6 +272,7 @@ impl CompiledApi {
         let listed = api.definition.listed_endpoints().iter().map(|listed| (listed.endpoint.clone(), ()));
         let listed = EndpointTable::new(listed).expect("a definition was checked for conflicts");
         let masks = sets.masks(&bits)?;
+        let (limit_names, own_meter) = (names.limits.as_slice().into(), names.own_meter);
         let names = names.scopes.as_slice().into();
         let grace_days = i64::from(api.definition.subscription_rules().past_due_grace_days);
         let formats = api.definition.formats().iter().chain(&api.retired_formats).map(with_head).collect();
@@ -250,6 +286,10 @@ impl CompiledApi {
             sets: Arc::clone(&sets.by_number),
             names,
             grace_micros: grace_days * MICROS_PER_DAY,
+            plans: plans.into(),
+            limit_names,
+            own_meter,
+            counts_keys: api.definition.plans().iter().any(|plan| plan.key_quota.is_some()),
         })
     }
 
@@ -275,6 +315,55 @@ impl CompiledApi {
         self.formats.iter().any(|(mask, prefix, format)| head & mask == *prefix && format.recognises(text))
     }
 
+    /// The plan of this number, unless the definition has it no more or not yet.
+    #[inline]
+    pub(crate) fn plan(&self, number: u16) -> Option<&CompiledPlan> {
+        self.plans.get(usize::from(number))?.as_ref()
+    }
+
+    /// Whether the meter of this rate limit stands in the accounts' lines.
+    #[inline]
+    pub(crate) fn has_own_meter(&self, limit: u16) -> bool {
+        self.own_meter.is_some_and(|(own, _)| own == limit)
+    }
+
+    /// By what the rate limit of the accounts' own meters is known to the next process.
+    pub(crate) fn own_meter_hash(&self) -> Option<u64> {
+        self.own_meter.map(|(_, hash)| hash)
+    }
+
+    /// The limits of a verdict, with their names and what they allow. Those that the definition has changed since may be
+    /// missing.
+    pub fn limits<'a>(&'a self, limits: &'a Limits) -> impl Iterator<Item = Limit<'a>> {
+        let plan = self.plan(limits.plan);
+        limits.iter().filter_map(move |state| self.limit(plan?, state))
+    }
+
+    fn limit<'a>(&'a self, plan: &CompiledPlan, state: LimitState) -> Option<Limit<'a>> {
+        let LimitState { name, remaining, reset_seconds, is_refused } = state;
+        let quota = |name, per, limit| {
+            let (scope, window_seconds) = (None, None);
+            Limit { name, per, scope, limit, window_seconds, remaining, reset_seconds, is_refused }
+        };
+        match name {
+            LimitIndex::QUOTA => Some(quota("quota", Per::Organization, plan.quota?)),
+            LimitIndex::KEY_QUOTA => Some(quota("key_quota", Per::Key, plan.key_quota?)),
+            LimitIndex(number) => {
+                let rule = plan.rules.iter().find(|rule| rule.limit == number)?;
+                Some(Limit {
+                    name: self.limit_names.get(usize::from(number))?.as_str(),
+                    per: rule.per,
+                    scope: rule.scope.and_then(|scope| self.scope_name(scope)),
+                    limit: rule.units,
+                    window_seconds: Some(rule.seconds),
+                    remaining,
+                    reset_seconds,
+                    is_refused,
+                })
+            }
+        }
+    }
+
     /// Whether keys that work until the grace period is over still do, when that began at this instant.
     #[inline]
     pub(crate) fn is_in_grace(&self, since_micros: i64, now: Timestamp) -> bool {
@@ -286,7 +375,13 @@ impl CompiledApi {
     }
 
     fn has_prefix_of(&self, text: &str) -> bool {
-        self.formats.iter().any(|(.., format)| text.starts_with(&format.prefix))
+        self.prefix_of(text).is_some()
+    }
+
+    /// The prefix that the text begins with, of those that the api's secrets have or had.
+    pub(crate) fn prefix_of(&self, text: &str) -> Option<&str> {
+        let format = self.formats.iter().find(|(.., format)| text.starts_with(&format.prefix));
+        format.map(|(.., format)| format.prefix.as_str())
     }
 }
 

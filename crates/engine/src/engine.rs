@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::Guard;
 use claviger_domain::change::{Change, Revision};
+use claviger_domain::id::{KeyId, OrganizationId};
+use claviger_domain::key::ApiName;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
@@ -17,7 +19,8 @@ use crate::record::{Meta, Record};
 use crate::scopes::FULL_SET;
 use crate::shared::{NOT_LOADED, Shared};
 use crate::sync::Ordering;
-use crate::usage::{CountersError, Region, Usage, Words};
+use crate::unknown::Unknown;
+use crate::usage::{CountersError, RecoveredLimits, Region, Usage, Words};
 use crate::verdict::{Request, Verdict, VerifiedKey};
 use crate::verify;
 use crate::writer::{Seen, Writer};
@@ -35,8 +38,12 @@ pub struct EngineOptions {
     /// Cells of each hour's table of counts, rounded up to a power of two: one is used by each key, scope and outcome
     /// that occur together in an hour. There are three tables, and with all that belongs to it a cell takes about 37
     /// bytes in each. When 7/8 of them are used, the rest is counted exactly but slowly. Zero counts nothing.
+    ///
+    /// A quarter as many rate limits of single keys, at most 2^18, and accounts can be found again after a crash, 32 and 64
+    /// bytes each.
     pub usage_cells: usize,
-    /// Keys to make room for at once. A hint: more fit, fewer waste room.
+    /// Keys to make room for at once. A hint: more fit, fewer waste room. There will be room for half as many accounts, at
+    /// most 2^20, that are found again after a crash.
     pub keys: usize,
 }
 
@@ -104,22 +111,29 @@ pub struct Engine {
 impl Engine {
     /// An engine that knows nothing and says no to everything until it is loaded. Its counts are in ordinary memory.
     pub fn new(options: EngineOptions) -> Self {
-        Self::with_region(options, Region::in_memory(options))
+        Self::with_region(options, Region::in_memory(options), RecoveredLimits::default())
     }
 
     /// As [`new`](Self::new), with its counts in these words, which are all zero and at least
     /// [`words_needed`](crate::usage::words_needed) of them. They are the engine's alone. When the process has died
     /// and the words have not, [`recover`](crate::usage::recover()) reads the counts, and says this `incarnation`:
-    /// any number by which the caller tells the totals of this engine from those of others.
+    /// any number by which the caller tells the totals of this engine from those of others. `limits` is what was
+    /// recovered from the process before, and is [not spent](RecoveredLimits::forget_spent): without it, rate limits
+    /// begin anew.
     ///
     /// # Errors
     /// When the words are too few or not zero.
-    pub fn with_counters(options: EngineOptions, words: Words, incarnation: i64) -> Result<Self, CountersError> {
-        Ok(Self::with_region(options, Region::new(options, words, incarnation)?))
+    pub fn with_counters(
+        options: EngineOptions,
+        words: Words,
+        incarnation: i64,
+        limits: RecoveredLimits,
+    ) -> Result<Self, CountersError> {
+        Ok(Self::with_region(options, Region::new(options, words, incarnation)?, limits))
     }
 
-    fn with_region(options: EngineOptions, region: Region) -> Self {
-        let shared = Arc::new(Shared::new(region.clone()));
+    fn with_region(options: EngineOptions, region: Region, limits: RecoveredLimits) -> Self {
+        let shared = Arc::new(Shared::new(region.clone(), limits));
         let mut writer = Writer::new(&shared);
         writer.reserve(&shared, options.keys);
         let usage = Usage::new(Arc::clone(&shared), &region);
@@ -231,10 +245,11 @@ impl Engine {
     }
 
     /// Decides on a request, in this order: loaded, lease, revision; credential; format; digest; revoked, disabled,
-    /// expired; organization; environment; ip, referrer, endpoint; scopes. The first that fails is the answer, and
-    /// every answer on a key that was found is counted.
+    /// expired; organization and subscription; environment; ip, referrer, endpoint; scopes; rate limits, then quotas. The
+    /// first that fails is the answer, and every answer on a key that was found is counted.
     ///
-    /// Does no I/O, waits for nobody, reads no clock, and allocates nothing on the way to a yes.
+    /// Does no I/O, reads no clock, and allocates nothing on the way to a yes. Where there are limits, it may wait for another
+    /// verification of the same account, for a few dozen instructions.
     pub fn verify(&self, now: Timestamp, request: &Request<'_>) -> Verdict {
         verify::verify(&self.shared, &self.usage, now, request)
     }
@@ -310,6 +325,33 @@ impl Engine {
     /// Whether this is the digest of the token of a verifier that is not revoked.
     pub fn is_verifier(&self, digest: &SecretDigest) -> bool {
         self.shared.verifiers.load().contains(digest.as_bytes())
+    }
+
+    /// Sees to it that an organization has used at least so many units of its quota on an api in a billing period, which
+    /// [`BillingCalendar`](claviger_domain::period::BillingCalendar) numbers. For a new engine: what was used is written
+    /// down as usage and the engine knows nothing of it. Saying it twice, or too late, takes nothing from anybody.
+    ///
+    /// # Errors
+    /// When there are more accounts than the engine can number.
+    pub fn seed_usage(
+        &self,
+        organization: OrganizationId,
+        api: &ApiName,
+        period: u16,
+        units: u64,
+    ) -> Result<(), ApplyError> {
+        self.lock_writer().seed_usage(&self.shared, organization, api, period, units)
+    }
+
+    /// The same for the quota of a key, whose ephemeral keys count as itself. Keys that the engine does not know are left out.
+    pub fn seed_key_usage(&self, key: KeyId, period: u16, units: u64) {
+        self.lock_writer().seed_key_usage(&self.shared, key, period, units);
+    }
+
+    /// Takes the denials of keys that are nobody's, and how often they were met since the last time. What is taken is
+    /// forgotten, and so is the rest when the process ends.
+    pub fn take_unknown(&self) -> Vec<(Unknown, u64)> {
+        self.shared.unknowns.take()
     }
 
     /// The counts.

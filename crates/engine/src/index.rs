@@ -1,5 +1,7 @@
 //! The index from digests to slots: open addressing with linear probing over one word per entry.
 //!
+//! A table may have any size, so that one for ten million keys need not be one for sixteen.
+//!
 //! An entry is 12 bits of the digest (the *tag*), a *hint* of 24 bits that lets readers fetch something else besides
 //! the record at once, and the slot + 1 in 28 bits. Digests are uniformly random, so their own bits are the hash: the
 //! tag comes from one word, the place from another. One writer inserts and removes; readers only load. A table that
@@ -26,22 +28,22 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// A table for this many entries: at most 7/8 full.
+    /// A table for this many entries: at most 5/6 full.
     pub(crate) fn with_capacity(count: usize) -> Self {
-        let least = if cfg!(loom) { 4 } else { 64 };
-        let size = (count + count.div_ceil(7)).next_power_of_two().max(least);
+        let (least, line) = if cfg!(loom) { (4, 4) } else { (64, 8) };
+        let size = (count * 6).div_ceil(5).max(least).next_multiple_of(line);
         Self { entries: (0..size).map(|_| AtomicU64::new(EMPTY)).collect() }
     }
 
     /// How many entries, removed ones included, it may hold.
     pub(crate) fn entries_max(&self) -> usize {
-        self.entries.len() / 8 * 7 + self.entries.len() % 8 * 7 / 8
+        self.entries.len() * 5 / 6
     }
 
     /// Has the processor fetch the line in which the digest's entry probably is.
     #[inline]
     pub(crate) fn prefetch(&self, digest: &[u64; 4]) {
-        self.entries[digest[1] as usize & (self.entries.len() - 1)].load(Ordering::Relaxed);
+        self.entries[self.first_place(digest)].load(Ordering::Relaxed);
     }
 
     /// Tries the slots whose digest may be this one, each with its hint, until `accept` takes one.
@@ -76,7 +78,7 @@ impl Table {
                 return entry == EMPTY;
             }
         }
-        unreachable!("a table is at most 7/8 full")
+        unreachable!("a table is at most 5/6 full")
     }
 
     /// Removes an entry, and says whether it left an empty place.
@@ -87,7 +89,7 @@ impl Table {
                 return false;
             }
             if entry & !(HINT_MASK << SLOT_BITS) == entry_of(digest, slot) {
-                let next = self.entries[(place + 1) & (self.entries.len() - 1)].load(Ordering::Relaxed);
+                let next = self.entries[(place + 1) % self.entries.len()].load(Ordering::Relaxed);
                 let left = if next == EMPTY { EMPTY } else { TOMBSTONE };
                 self.entries[place].store(left, Ordering::Release);
                 return left == EMPTY;
@@ -103,9 +105,14 @@ impl Table {
     /// All places, from the digest's own on.
     #[inline]
     fn places(&self, digest: &[u64; 4]) -> impl Iterator<Item = usize> + use<> {
-        let mask = self.entries.len() - 1;
-        let first = digest[1] as usize;
-        (0..=mask).map(move |step| first.wrapping_add(step) & mask)
+        let first = self.first_place(digest);
+        (first..self.entries.len()).chain(0..first)
+    }
+
+    /// The upper bits of one word of the digest, as a part of the table.
+    #[inline]
+    fn first_place(&self, digest: &[u64; 4]) -> usize {
+        ((u128::from(digest[1]) * self.entries.len() as u128) >> 64) as usize
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`verdict`] (the question and the answer), `verify` (the decision), [`directory`] (the apis),
 //! `record` and `index` (how keys are kept, and why a reader needs no lock), `accounts` (what holds for all keys of an
-//! organization on an api), `writer` (how news is taken in), [`usage`]
+//! organization on an api), `limits` (rate limits and quotas, and why they are exact), `writer` (how news is taken in), [`usage`]
 //! (how verdicts are counted without losing one). `slab`, `texts` and `sync` are what these stand on.
 
 #![allow(
@@ -21,6 +21,7 @@ pub mod directory;
 mod engine;
 mod error;
 mod index;
+mod limits;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod record;
@@ -29,13 +30,15 @@ mod shared;
 mod slab;
 mod sync;
 mod texts;
+mod unknown;
 pub mod usage;
 pub mod verdict;
 mod verify;
 mod writer;
 
-pub use directory::{CompiledApi, Directory};
+pub use directory::{CompiledApi, Directory, Limit};
 pub use engine::{Description, Engine, EngineOptions};
 pub use error::ApplyError;
+pub use unknown::{Network, Unknown};
 pub use usage::{Outcome, Usage, UsageTotal};
-pub use verdict::{ApiIndex, Request, ScopeIndex, Verdict, VerifiedKey};
+pub use verdict::{ApiIndex, Limits, Request, ScopeIndex, Verdict, VerifiedKey};

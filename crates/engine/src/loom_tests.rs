@@ -11,8 +11,10 @@ use claviger_domain::time::Timestamp;
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
+use crate::accounts::{Account, Used};
 use crate::engine::EngineOptions;
 use crate::index::Table;
+use crate::limits::cells::{Cells, Place, RecoveredLimits, Tag as LimitTag};
 use crate::record::{Fields, Match, Meta, Record, Records, Terms};
 use crate::sync::{AtomicU64, Ordering};
 use crate::usage::{HourTable, Layout, Region, State, Tag, Words, read_table};
@@ -396,5 +398,85 @@ fn loom_closed_totals_are_final() {
             assert_eq!((closed, totals()), (u64::from(is_counted), u64::from(is_counted)));
         }
         assert_eq!(recovered(&words).values().sum::<u64>(), u64::from(is_counted));
+    });
+}
+
+/// An account in a region with this many cells of rate limits.
+fn limits(cells: usize) -> (Arc<Cells>, Words) {
+    let region = Region::with_layout(Layout::of_limits(1, cells));
+    (Arc::new(Cells::new(&region, RecoveredLimits::default())), region.words())
+}
+
+fn account(words: &Words) -> Account<'_> {
+    let line = (**words).as_ref()[Layout::of_limits(1, 0).accounts()].first_chunk().expect("a line");
+    Account::of(line)
+}
+
+/// One call of a unit against two limits, as `Call::take` makes it: of the account's units, and in a cell.
+fn take(cells: &Cells, words: &Words, limits: [u64; 2]) -> bool {
+    let place = cells.place(LimitTag::of_key(0, 0), 5, 0);
+    let account = account(words);
+    let held = account.lock();
+    let (value, _) = place.open(&held, cells.left()).expect("a cell");
+    let used = held.used();
+    let next = [used.units + 1, value.load(Ordering::Relaxed) + 1];
+    let is_allowed = next[0] <= limits[0] && next[1] <= limits[1];
+    if is_allowed {
+        held.set_used(used.plus(1));
+        value.store(next[1], Ordering::Release);
+    }
+    is_allowed
+}
+
+#[test]
+fn loom_of_two_calls_for_the_last_unit_one_passes() {
+    check(|| {
+        let (cells, words) = limits(1);
+        let other = {
+            let (cells, words) = (Arc::clone(&cells), std::sync::Arc::clone(&words));
+            thread::spawn(move || take(&cells, &words, [1, 9]))
+        };
+        let own = take(&cells, &words, [1, 9]);
+        assert!(own != other.join().unwrap());
+        // The one that was refused used nothing of either.
+        assert!(!take(&cells, &words, [9, 1]) && take(&cells, &words, [9, 2]));
+        assert_eq!(account(&words).lock().used(), Used { period: 0, units: 2 });
+    });
+}
+
+#[test]
+fn loom_a_refused_call_is_in_nobodys_way() {
+    check(|| {
+        let (cells, words) = limits(1);
+        let refused = {
+            let (cells, words) = (Arc::clone(&cells), std::sync::Arc::clone(&words));
+            // The first limit has a unit left, the second none.
+            thread::spawn(move || take(&cells, &words, [1, 0]))
+        };
+        assert!(take(&cells, &words, [1, 1]));
+        assert!(!refused.join().unwrap());
+    });
+}
+
+#[test]
+fn loom_cells_of_rate_limits_go_to_one_subject_each() {
+    check(|| {
+        let (cells, _) = limits(2);
+        let address = |place: &Place<'_>| match place {
+            Place::Cell(cell, _) => std::ptr::from_ref(*cell).addr(),
+            Place::More(..) => 0,
+            Place::None | Place::Own => unreachable!(),
+        };
+        let claim = move |cells: &Cells, slot| address(&cells.place(LimitTag::of_key(slot, 0), 1, 0));
+        let others = {
+            let cells = Arc::clone(&cells);
+            thread::spawn(move || [claim(&cells, 0), claim(&cells, 1)])
+        };
+        let own = [claim(&cells, 0), claim(&cells, 2)];
+        let others = others.join().unwrap();
+        assert_eq!(own[0], others[0], "the same subject");
+        assert!(own[0] != 0 && own[1] != others[1], "two cells for three subjects: {own:?} {others:?}");
+        assert!(own[1] != own[0] && others[1] != own[0]);
+        assert_eq!([claim(&cells, 1), claim(&cells, 2)], [others[1], own[1]], "a place is for ever");
     });
 }

@@ -11,10 +11,13 @@ use crate::accounts::Accounts;
 use crate::calendars::Calendars;
 use crate::directory::Directory;
 use crate::index::Table;
+use crate::limits::cells::{Cells, RecoveredLimits};
+use crate::limits::clock::LimitClock;
 use crate::record::Records;
 use crate::slab::Slab;
 use crate::sync::{AtomicI64, AtomicU64, Ordering};
 use crate::texts::Texts;
+use crate::unknown::Unknowns;
 use crate::usage::{HourTable, Region, ScopeNames, TABLES};
 
 /// The revision of an engine that knows nothing.
@@ -59,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) records: Records,
     pub(crate) accounts: Accounts,
     pub(crate) calendars: Calendars,
+    pub(crate) limit_cells: Cells,
+    pub(crate) limit_clock: LimitClock,
     pub(crate) restrictions: Slab<ArcSwapOption<Restrictions>>,
     pub(crate) texts: Texts,
     /// Digests of the verifiers that are not revoked.
@@ -66,6 +71,8 @@ pub(crate) struct Shared {
     /// The tables of three hours, each at its hour modulo 3.
     pub(crate) hours: [HourTable; TABLES],
     pub(crate) is_counting: bool,
+    /// Denials of keys that are nobody's.
+    pub(crate) unknowns: Unknowns,
     /// The scopes that are counted. No verification looks at them.
     scope_names: Mutex<ScopeNames>,
     /// What the tables stand in.
@@ -73,8 +80,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The state of an engine that counts in a fresh region.
-    pub(crate) fn new(region: Region) -> Self {
+    /// The state of an engine that counts in a fresh region, with what a former process left of rate limits.
+    pub(crate) fn new(region: Region, left: RecoveredLimits) -> Self {
         let directory = Arc::new(Directory::default());
         let view = View { version: 0, directory: Arc::clone(&directory), index: Arc::new(Table::with_capacity(0)) };
         Self {
@@ -88,11 +95,14 @@ impl Shared {
             records: Records::new(),
             accounts: Accounts::new(&region),
             calendars: Calendars::new(),
+            limit_cells: Cells::new(&region, left),
+            limit_clock: LimitClock::new(),
             restrictions: Slab::new(RESTRICTIONS_MAX),
             texts: Texts::new(),
             verifiers: ArcSwap::default(),
             hours: std::array::from_fn(|table| HourTable::new(&region, table)),
             is_counting: region.is_counting(),
+            unknowns: Unknowns::new(),
             scope_names: Mutex::new(ScopeNames::new(&region)),
             region,
         }
@@ -145,6 +155,7 @@ impl Shared {
         let apis: usize = view.directory.iter().map(|(_, api)| api.memory_bytes()).sum();
         let slabs = self.records.memory_bytes()
             + self.accounts.memory_bytes()
+            + self.limit_cells.memory_bytes()
             + self.restrictions.memory_bytes()
             + self.texts.memory_bytes();
         view.index.memory_bytes() + tables + self.region.memory_bytes() + apis + slabs

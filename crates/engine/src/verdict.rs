@@ -51,8 +51,90 @@ pub struct Verdict {
     /// The scope that was missing, when that is the reason: the bit of the endpoint's scope, looked up in
     /// [`crate::Directory`].
     pub missing_scope: Option<ScopeIndex>,
+    /// The limits that were looked at, which is after all else was found to be fine.
+    pub limits: Limits,
     /// The revision the decision was made at.
     pub revision: Revision,
+}
+
+/// Rate limits and quotas as they were right after the decision. What they are called and what they allow,
+/// [`CompiledApi::limits`](crate::CompiledApi::limits) knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    pub(crate) plan: u16,
+    count: u8,
+    /// One bit for each that refused.
+    refused: u8,
+    names: [LimitIndex; Self::MAX],
+    remaining: [u64; Self::MAX],
+    reset_seconds: [u32; Self::MAX],
+    /// Whole seconds after which the call would pass if nobody else called; `None` if it was not refused by a limit, or
+    /// costs more than one of them ever lets through.
+    pub retry_after_seconds: Option<u32>,
+}
+
+/// The name of a rate limit in its api, or one of the quotas.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LimitIndex(pub(crate) u16);
+
+impl LimitIndex {
+    /// The units of the organization in a billing period.
+    pub(crate) const QUOTA: Self = Self(u16::MAX - 1);
+    /// The units of the key in a billing period.
+    pub(crate) const KEY_QUOTA: Self = Self(u16::MAX);
+}
+
+/// A limit of a verdict.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LimitState {
+    pub(crate) name: LimitIndex,
+    pub(crate) remaining: u64,
+    pub(crate) reset_seconds: u32,
+    pub(crate) is_refused: bool,
+}
+
+impl Limits {
+    /// Rate limits of a plan and two quotas.
+    const MAX: usize = claviger_domain::limits::RATE_LIMITS_PER_PLAN_MAX + 2;
+
+    /// No limit was looked at.
+    pub(crate) const NONE: Self = Self {
+        plan: u16::MAX,
+        count: 0,
+        refused: 0,
+        names: [LimitIndex::QUOTA; Self::MAX],
+        remaining: [0; Self::MAX],
+        reset_seconds: [0; Self::MAX],
+        retry_after_seconds: None,
+    };
+
+    /// Those of a plan, before any is added.
+    pub(crate) fn of_plan(plan: u16) -> Self {
+        Self { plan, ..Self::NONE }
+    }
+
+    /// Whether no limit was looked at.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(crate) fn push(&mut self, name: LimitIndex, remaining: u64, reset_seconds: u64, is_refused: bool) {
+        let place = usize::from(self.count);
+        self.names[place] = name;
+        self.remaining[place] = remaining;
+        self.reset_seconds[place] = u32::try_from(reset_seconds).unwrap_or(u32::MAX);
+        self.refused |= u8::from(is_refused) << place;
+        self.count += 1;
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = LimitState> + '_ {
+        (0..usize::from(self.count)).map(|place| LimitState {
+            name: self.names[place],
+            remaining: self.remaining[place],
+            reset_seconds: self.reset_seconds[place],
+            is_refused: self.refused >> place & 1 == 1,
+        })
+    }
 }
 
 /// Position of a scope in its api's scope table.

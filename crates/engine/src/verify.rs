@@ -1,5 +1,5 @@
-//! The decision. One straight walk through the checks, in the order of the design; nothing here waits,
-//! allocates, or reads a clock.
+//! The decision. One straight walk through the checks, in the order of the design; nothing here waits (but for another call
+//! of an account that has [limits](crate::limits)), allocates, or reads a clock.
 
 use std::sync::Arc;
 
@@ -9,20 +9,23 @@ use claviger_domain::credential::Credential;
 use claviger_domain::denial::Denial;
 use claviger_domain::endpoint::Method;
 use claviger_domain::id::KeyId;
+use claviger_domain::key::{Environment, Kind};
 use claviger_domain::limits::COST_MAX;
 use claviger_domain::path::CanonicalPath;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::secret::PresentedSecret;
 use claviger_domain::time::{Timestamp, has_expired};
 
-use crate::accounts::State;
+use crate::accounts::{Account, State};
 use crate::directory::{CompiledApi, Directory, EndpointRule};
+use crate::limits::Call;
 use crate::record::{Match, Meta, Record};
 use crate::scopes::{FULL, holds};
 use crate::shared::{NOT_LOADED, Shared, View};
 use crate::sync::Ordering;
+use crate::unknown::{Network, Unknown};
 use crate::usage::{NO_SCOPE, Outcome, Sighting, Usage};
-use crate::verdict::{ApiIndex, Request, ScopeIndex, Verdict, VerifiedKey};
+use crate::verdict::{ApiIndex, Limits, Request, ScopeIndex, Verdict, VerifiedKey};
 
 /// What a record says of a key, read in one undisturbed look.
 #[derive(Clone, Copy)]
@@ -36,6 +39,8 @@ struct Facts {
     overlap_ends_at: Option<Timestamp>,
     /// The scopes it holds, as bits of the api's definition.
     mask: u64,
+    /// Slot of the key that it was made with, once that was looked at.
+    parent: Option<u32>,
     /// Whether it has a parent or restrictions. Most keys have neither.
     is_bound: bool,
 }
@@ -93,6 +98,7 @@ pub(crate) fn verify(shared: &Shared, usage: &Usage, now: Timestamp, request: &R
         api: request.api,
         key: None,
         missing_scope: None,
+        limits: Limits::NONE,
         revision: Revision(revision.max(0)),
     };
     let has_lease = now.as_micros() < shared.lease.load(Ordering::Acquire);
@@ -104,6 +110,7 @@ pub(crate) fn verify(shared: &Shared, usage: &Usage, now: Timestamp, request: &R
             return Verdict { decision: Err(Denial::Missing), ..verdict };
         }
         Credential::Malformed => {
+            count_unknown(shared, now, request, request.api, None, Denial::Malformed);
             return Verdict { decision: Err(Denial::Malformed), ..verdict };
         }
         Credential::Bearer(secret) => secret,
@@ -111,9 +118,31 @@ pub(crate) fn verify(shared: &Shared, usage: &Usage, now: Timestamp, request: &R
     loop {
         let decided = shared.with_view(|view| decide(shared, usage, view, now, request, secret, &mut verdict));
         if let Ok(()) = decided {
-            return verdict;
+            break;
         }
     }
+    if let Err(denial @ (Denial::Malformed | Denial::NotFound)) = verdict.decision {
+        count_unknown(shared, now, request, verdict.api, Some(secret), denial);
+    }
+    verdict
+}
+
+/// Counts a key that is nobody's, as far as it can be told which api it was meant for.
+#[cold]
+fn count_unknown(
+    shared: &Shared,
+    now: Timestamp,
+    request: &Request<'_>,
+    api: Option<ApiIndex>,
+    secret: Option<PresentedSecret<'_>>,
+    denial: Denial,
+) {
+    let directory = shared.directory.load();
+    let api = api.and_then(|api| directory.compiled(api));
+    let prefix = api.zip(secret).and_then(|(api, secret)| api.prefix_of(secret.expose()));
+    let (api, prefix) = (api.map(|api| api.definition().name().clone()), prefix.map(str::to_owned));
+    let network = Network::Unknown;
+    shared.unknowns.count(request.ip, Unknown { api, prefix, network, denial, hour: now.hour() });
 }
 
 /// Fills in the verdict. Fails, having counted nothing, when what it looked at became outdated meanwhile.
@@ -159,11 +188,13 @@ fn decide(
     let judged =
         if key.is_bound { inquiry.judge_bound(&mut key, &digest)? } else { inquiry.judge(&key, Parent::None, &[]) };
     verdict.decision = judged.map_err(|(denial, _)| denial);
+    let cost = inquiry.cost();
+    if judged.is_ok() && cost > 0 {
+        (verdict.decision, verdict.limits) = inquiry.take(&key, cost)?;
+    }
     verdict.missing_scope = judged.err().and_then(|(_, scope)| scope);
     let Facts { slot, id, account, meta, expires_at, .. } = key;
-    let cost = inquiry.cost();
     tally.count(&Sighting { slot, id, account, meta, outcome: Outcome::of(verdict.decision, cost), cost });
-    // Last, because nothing waits for it: the organization's id is one more thing to fetch.
     verdict.key = shared.accounts.id(account).map(|organization| VerifiedKey {
         id,
         organization,
@@ -197,6 +228,7 @@ impl Inquiry<'_> {
                 Match::Old { overlap_ends_at } => Some(overlap_ends_at),
             },
             mask: if meta.api() == self.index { self.api.masks.get(meta.set()) } else { 0 },
+            parent: None,
             is_bound: record.parent_and_restrictions() != (None, None),
         })
     }
@@ -211,6 +243,54 @@ impl Inquiry<'_> {
     fn cost(&self) -> u32 {
         let asked = self.request.cost.map(|cost| cost.min(COST_MAX));
         asked.or(self.rule.map(|rule| rule.cost)).unwrap_or(1)
+    }
+
+    /// Uses the units that a call costs of the limits of its account, if the api has plans.
+    #[inline(always)]
+    fn take(&self, key: &Facts, cost: u32) -> Result<(Result<(), Denial>, Limits), Outdated> {
+        let Some(account) = self.shared.accounts.get(key.account) else { return Ok((Ok(()), Limits::NONE)) };
+        let state = account.state();
+        if !state.has(State::PLANNED) {
+            return Ok((Ok(()), Limits::NONE));
+        }
+        self.take_planned(key, account, state, cost)
+    }
+
+    #[inline(never)]
+    fn take_planned(
+        &self,
+        key: &Facts,
+        account: Account<'_>,
+        state: State,
+        cost: u32,
+    ) -> Result<(Result<(), Denial>, Limits), Outdated> {
+        let Some(plan) = self.api.plan(state.plan()) else {
+            // Either the account is ahead of the directory that is looked at, or its plan is gone.
+            let closed = (Err(Denial::SubscriptionInactive), Limits::NONE);
+            return if self.is_outdated() { Err(Outdated) } else { Ok(closed) };
+        };
+        // Whoever holds a key does not get its limits once more with each key that is made with it.
+        let maker = key.parent.filter(|_| key.meta.kind() == Kind::Ephemeral);
+        let (slot, id) = match maker {
+            None => (key.slot, key.id),
+            #[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is not general enough")]
+            Some(slot) => (slot, self.shared.records.read(slot, |record| record.id()).ok_or(Outdated)?),
+        };
+        let call = Call {
+            shared: self.shared,
+            api: self.api,
+            plan,
+            row: key.account,
+            account,
+            state,
+            slot,
+            key: id,
+            is_test: key.meta.environment() == Environment::Test,
+            scope: self.rule.map(|rule| rule.scope),
+            units: u64::from(cost),
+            now: self.now,
+        };
+        Ok(call.take())
     }
 
     fn find_bound(&self, slot: u32, digest: Option<&[u64; 4]>) -> Option<Bound> {
@@ -234,7 +314,7 @@ impl Inquiry<'_> {
         if self.is_outdated() || own.facts.meta.api() != self.index {
             return Err(Outdated);
         }
-        *key = own.facts;
+        *key = Facts { parent: own.parent, ..own.facts };
         let is_known = |parent: &&Bound| !parent.facts.meta.has(Meta::UNKNOWN) && parent.facts.meta.api() == self.index;
         let parent = parent.as_ref().filter(is_known);
         let line = match (own.parent, parent) {

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use claviger_domain::change::{Change, Verifier};
-use claviger_domain::definition::Api;
+use claviger_domain::definition::{Api, Definition};
 use claviger_domain::id::{KeyId, OrganizationId, VerifierId};
 use claviger_domain::key::{ApiName, Environment, Key, Kind};
 use claviger_domain::restriction::Restrictions;
@@ -225,10 +225,15 @@ impl Writer {
         let mut names = shared.lock_scope_names();
         let compiled = CompiledApi::new(api, &entry.sets, &mut entry.names, |scope| names.number(scope))?;
         drop(names);
-        entry.compiled = Some(Arc::new(compiled));
+        if let Some(hash) = compiled.own_meter_hash() {
+            shared.accounts.note_meter(index, hash);
+        }
+        let former = entry.compiled.replace(Arc::new(compiled));
         self.publish_directory(shared);
         // After the directory, so that whoever sees an account on a new plan finds the plan.
-        self.review_api(shared, index);
+        if former.is_none_or(|former| !sells_the_same(former.definition(), &api.definition)) {
+            self.review_api(shared, index);
+        }
         Ok(())
     }
 
@@ -568,6 +573,11 @@ fn holdings(shared: &Shared, slot: u32) -> Option<Holdings> {
         }
     };
     shared.records.read(slot, inspect)
+}
+
+/// Whether what is said of plans and subscriptions is the same.
+fn sells_the_same(one: &Definition, other: &Definition) -> bool {
+    one.plans() == other.plans() && one.subscription_rules() == other.subscription_rules()
 }
 
 /// Places of a hash table, each of which is a number and a control byte.

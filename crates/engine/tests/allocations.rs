@@ -6,14 +6,15 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use claviger_domain::change::Change;
-use claviger_engine::Engine;
+use claviger_domain::change::{Change, Revision};
+use claviger_domain::organization::OrganizationStatus;
+use claviger_engine::{Engine, EngineOptions};
 
 #[path = "engine/support.rs"]
 #[allow(dead_code, reason = "shared with the other test binary")]
 mod support;
 
-use support::{Ask, acme, engine, key, secret};
+use support::{Ask, acme, at, engine, key, organization, planned, secret};
 
 struct Counting;
 
@@ -44,6 +45,28 @@ fn allocations(engine: &Engine, ask: Ask<'_>) -> u64 {
     let after = COUNT.with(Cell::get);
     assert!(verdict.is_allowed(), "{:?}", verdict.decision);
     after - before
+}
+
+#[test]
+fn a_request_that_limits_allow_allocates_nothing() {
+    let plan = "[[plans]]\nname = 'pro'\ntitle = 'Pro'\nquota = 100000\nkey_quota = 100000\n\
+                [[plans.rate_limits]]\nname = 'all'\nunits = 1000000\nseconds = 1\n\
+                [[plans.rate_limits]]\nname = 'each'\nper = 'key'\nunits = 1000000\nseconds = 1\n\
+                [subscriptions]\ndefault_plan = 'pro'\n";
+    let clear = secret(&acme(), "live", 1);
+    let known = || vec![Change::Key(Box::new(key(1, &clear))), Change::Api(Box::new(planned(plan)))];
+    let counting = engine(known());
+    let ask = Ask { cost: Some(3), ..Ask::with(&clear) };
+    allocations(&counting, ask);
+    assert_eq!((0..100).map(|_| allocations(&counting, ask)).sum::<u64>(), 0);
+    // Nor when a billing period begins. (Counts of hours that nobody has collected in between would go to the ledger.)
+    let not_counting = Engine::new(EngineOptions { usage_cells: 0, keys: 0 });
+    let active = Change::Organization(organization(1, OrganizationStatus::Active));
+    not_counting.load(Revision(1), known().into_iter().chain([active])).unwrap();
+    allocations(&not_counting, ask);
+    for days in [40, 80, 120] {
+        assert_eq!(allocations(&not_counting, Ask { now: at(days * 86400), ..ask }), 0);
+    }
 }
 
 #[test]

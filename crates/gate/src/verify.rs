@@ -113,8 +113,9 @@ impl Verify {
             cost: question.cost(),
             at_least_revision: Revision(question.at_least_revision()),
         };
-        let verdict = self.engine.verify(self.clock.now(), &request);
-        Ok(answer::write(&self.engine, &verdict).into())
+        let now = self.clock.now();
+        let verdict = self.engine.verify(now, &request);
+        Ok(answer::write(&self.engine, &verdict, now).into())
     }
 }
 

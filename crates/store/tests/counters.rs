@@ -28,7 +28,7 @@ use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::{PresentedSecret, SecretDigest};
 use claviger_domain::time::Timestamp;
-use claviger_engine::usage::{Words, recover, words_needed};
+use claviger_engine::usage::{RecoveredLimits, Words, recover, words_needed};
 use claviger_engine::{Engine, EngineOptions, Request, UsageTotal};
 use claviger_store::counters::{CounterFile, CounterFileError, LeftBehind};
 
@@ -194,7 +194,7 @@ const ANSWER: u8 = 1;
 
 fn count_until_killed(path: &Path) -> ! {
     let words = CounterFile::open(path, DATABASE).unwrap().begin(words_needed(OPTIONS)).unwrap();
-    let engine = Engine::with_counters(OPTIONS, Arc::new(words) as Words, 5).unwrap();
+    let engine = Engine::with_counters(OPTIONS, Arc::new(words) as Words, 5, RecoveredLimits::default()).unwrap();
     let api = Api { definition: Definition::parse(DEFINITION).unwrap(), retired_formats: Vec::new() };
     let format = api.definition.choose_format(None, None, None).unwrap();
     let secrets: Vec<String> =

@@ -396,3 +396,21 @@ pub(crate) fn read(state: State, cell: &Cell, id: &[AtomicU64; 2]) -> Option<Fou
     let subject = Subject { hour, key: KeyId::from_u128(high << 64 | low), scope: tag.scope(), outcome: tag.outcome() };
     Some(Some((subject, count.total(), count.minute())))
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_stops_at_its_end_and_spills_into_nothing() {
+        let none = Count::none_in(7);
+        let nearly = Count((TOTAL_MAX - 5) << Count::TOTAL_SHIFT | none.0 | 3);
+        for more in [5, 6, 100_000] {
+            let full = nearly.plus(more, none, 9).unwrap();
+            assert_eq!((full.total(), full.minute()), (TOTAL_MAX, 9));
+            assert_eq!(full.0 & Count::HOUR_MASK, none.0);
+            assert_eq!(full.plus(1, none, 2).map(|still| still.0), Some(full.0));
+        }
+        assert!(nearly.plus(1, Count::none_in(8), 0).is_none());
+    }
+}

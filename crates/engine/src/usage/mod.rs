@@ -71,9 +71,10 @@ pub use self::recover::{Recovered, RecoveredTotal, recover};
 #[cfg(all(test, loom))]
 pub(crate) use self::region::Layout;
 pub use self::region::{CountersError, RecoverError, Words, words_needed};
-pub(crate) use self::region::{Part, Region, TABLES};
+pub(crate) use self::region::{Part, Region, TABLES, mix};
 pub(crate) use self::scope_names::{NO_SCOPE, ScopeNames};
 use crate::directory::Directory;
+pub use crate::limits::cells::RecoveredLimits;
 use crate::record::{Meta, Record};
 use crate::shared::{Shared, View};
 

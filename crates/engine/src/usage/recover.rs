@@ -11,7 +11,9 @@ use super::ledger::{self, Found, Subject};
 use super::region::{Header, Layout, RecoverError, TABLES};
 use super::scope_names::{self, NO_SCOPE};
 use super::{Outcome, TOTAL_MAX, last_used};
-use crate::sync::AtomicU64;
+use crate::accounts::Account;
+use crate::limits::cells::{RecoveredLimits, identity};
+use crate::sync::{AtomicU64, Ordering};
 
 /// What an engine had counted when it died, apart from what it had [handed over](super::Usage::close_hours).
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +22,8 @@ pub struct Recovered {
     pub incarnation: i64,
     /// Absolute totals, by hour and key; at most one for each key, hour, scope and outcome.
     pub totals: Vec<RecoveredTotal>,
+    /// What was used of rate limits, for [`Engine::with_counters`](crate::Engine::with_counters).
+    pub limits: RecoveredLimits,
     /// Cells and entries that made no sense. None after the death of a process; perhaps some after that of a machine.
     pub skipped: usize,
 }
@@ -70,7 +74,23 @@ pub fn recover(words: &[AtomicU64]) -> Result<Recovered, RecoverError> {
             last_used: last_used(subject.hour, minute),
         })
     });
-    Ok(Recovered { incarnation: header.incarnation, totals: totals.collect(), skipped })
+    Ok(Recovered { incarnation: header.incarnation, totals: totals.collect(), limits: limits(words, layout), skipped })
+}
+
+/// What was used of rate limits: in the lines of accounts, and in cells.
+fn limits(words: &[AtomicU64], layout: Layout) -> RecoveredLimits {
+    let mut limits = RecoveredLimits::default();
+    let hashes = &words[layout.meters()];
+    for line in words[layout.accounts()].as_chunks().0 {
+        let account = Account::of(line);
+        let (value, interval) = account.meter_words();
+        let hash = hashes.get(usize::from(account.state().api().0)).map_or(0, |word| word.load(Ordering::Acquire));
+        if value != 0 && hash != 0 {
+            limits.note(identity(account.organization().as_u128(), hash, false), value, interval);
+        }
+    }
+    limits.read(words[layout.limit_cells()].as_chunks().0);
+    limits
 }
 
 /// What the cells of a table say.

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
 use claviger_domain::definition::Definition;
-use claviger_domain::id::OrganizationId;
+use claviger_domain::id::{KeyId, OrganizationId};
+use claviger_domain::key::ApiName;
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::period::{BillingCalendar, TimeZone};
 use claviger_domain::plan::PlanName;
@@ -16,10 +17,13 @@ use claviger_domain::time::Timestamp;
 use hashbrown::HashTable;
 
 use super::{Seen, Writer};
-use crate::accounts::{Account, State};
-use crate::directory::intern;
+use crate::accounts::{Account, State, Used};
+use crate::directory::{CompiledApi, intern};
 use crate::error::ApplyError;
+use crate::limits::cells::identity;
+use crate::limits::key_quota_place;
 use crate::shared::Shared;
+use crate::sync::Ordering;
 use crate::verdict::ApiIndex;
 
 /// Which rows there are.
@@ -220,7 +224,37 @@ impl Writer {
         if let Some(number) = plan.and_then(|plan| number_of(&entry.names.plans, &plan.name)) {
             state = state.with_plan(number);
         }
+        adopt_meter(shared, compiled, account);
         account.set_state(state);
+    }
+
+    /// Raises what was used of quotas in a billing period to at least so many units, of an organization on an api.
+    pub(crate) fn seed_usage(
+        &mut self,
+        shared: &Shared,
+        organization: OrganizationId,
+        api: &ApiName,
+        period: u16,
+        units: u64,
+    ) -> Result<(), ApplyError> {
+        let api = self.api_index(api)?;
+        let row = self.account_row(shared, organization, api)?;
+        let held = account(shared, row).lock();
+        held.set_used(held.used().at_least(period, units));
+        Ok(())
+    }
+
+    /// The same of a key. Nothing becomes of a key that is not known.
+    pub(crate) fn seed_key_usage(&self, shared: &Shared, key: KeyId, period: u16, units: u64) {
+        let Some(slot) = self.find_slot(shared, key) else { return };
+        let row = shared.records.read(slot, |record| record.account());
+        let Some(account) = row.and_then(|row| shared.accounts.get(row)) else { return };
+        let place = key_quota_place(shared, slot, key);
+        let held = account.lock();
+        if let Some((word, _)) = place.open(&held, shared.limit_cells.left()) {
+            let used = Used::from_word(word.load(Ordering::Relaxed)).at_least(period, units);
+            word.store(used.word(), Ordering::Release);
+        }
     }
 
     /// The number of a calendar, which it keeps for ever.
@@ -240,6 +274,19 @@ impl Writer {
         shared.calendars.insert(number, BillingCalendar { time_zone, anchor_day }).ok_or(full)?;
         calendars.insert(key, number);
         Ok(number)
+    }
+}
+
+/// Takes over what the process before this one knew of the account's own meter, unless it was used since.
+fn adopt_meter(shared: &Shared, compiled: &CompiledApi, account: Account<'_>) {
+    let left = shared.limit_cells.left();
+    let Some(hash) = compiled.own_meter_hash().filter(|_| !left.is_empty()) else { return };
+    let Some((value, interval)) = left.find(identity(account.organization().as_u128(), hash, false)) else { return };
+    let held = account.lock();
+    let meter = held.meter();
+    if meter.0.load(Ordering::Relaxed) == 0 {
+        meter.1.store(interval, Ordering::Release);
+        meter.0.store(value, Ordering::Release);
     }
 }
 

@@ -4,6 +4,8 @@
 
 mod dead;
 mod directory;
+mod limits;
+mod limits_model;
 mod model;
 mod plans;
 mod support;

@@ -20,7 +20,7 @@ use claviger_domain::scope::{Scope, Scopes};
 use claviger_domain::secret::{PresentedSecret, SecretDigest};
 use claviger_domain::subscription::{BillingState, Subscription};
 use claviger_domain::time::Timestamp;
-use claviger_engine::usage::{Words, recover, words_needed};
+use claviger_engine::usage::{RecoveredLimits, Words, recover, words_needed};
 use claviger_engine::{Engine, EngineOptions, Outcome, Request, UsageTotal, Verdict};
 
 /// The first instant of all tests: 2026-01-01T00:00:00Z.
@@ -171,7 +171,7 @@ pub(crate) fn region(words: usize) -> Arc<Region> {
 /// An engine, and the words it counts in.
 pub(crate) fn engine_with_words(options: EngineOptions) -> (Engine, Arc<Region>) {
     let words = region(words_needed(options));
-    let engine = Engine::with_counters(options, Arc::clone(&words) as Words, 7).unwrap();
+    let engine = Engine::with_counters(options, Arc::clone(&words) as Words, 7, RecoveredLimits::default()).unwrap();
     (engine, words)
 }
 

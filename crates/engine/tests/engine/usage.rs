@@ -8,7 +8,7 @@ use claviger_domain::change::{Change, Revision};
 use claviger_domain::id::KeyId;
 use claviger_domain::key::Key;
 use claviger_domain::organization::OrganizationStatus;
-use claviger_engine::usage::{CountersError, RecoverError, Words, recover, words_needed};
+use claviger_engine::usage::{CountersError, RecoverError, RecoveredLimits, Words, recover, words_needed};
 use claviger_engine::{Engine, EngineOptions, UsageTotal};
 
 use crate::support::{
@@ -182,7 +182,9 @@ fn scopes_are_recovered_by_name_whatever_became_of_the_definition() {
 
 #[test]
 fn words_are_counted_in_once() {
-    let with = |words: &Arc<Region>| Engine::with_counters(OPTIONS, Arc::clone(words) as Words, 1).map(drop);
+    let with = |words: &Arc<Region>| {
+        Engine::with_counters(OPTIONS, Arc::clone(words) as Words, 1, RecoveredLimits::default()).map(drop)
+    };
     let words = region(words_needed(OPTIONS));
     assert_eq!(recover(AsRef::as_ref(&*words)), Err(RecoverError::Empty));
     assert_eq!(with(&words), Ok(()));

@@ -5,14 +5,15 @@ use std::fmt::{self, Write as _};
 use claviger_domain::definition::Definition;
 use claviger_domain::denial::Denial;
 use claviger_domain::key::Environment;
+use claviger_domain::time::Timestamp;
 use claviger_engine::{Engine, Verdict, VerifiedKey};
 use serde::Serialize;
 
 /// Enough for an answer with a short name and little metadata.
 const BYTES_EXPECTED: usize = 512;
 
-/// The body of the answer.
-pub(super) fn write(engine: &Engine, verdict: &Verdict) -> Vec<u8> {
+/// The body of the answer to a verdict of this instant.
+pub(super) fn write(engine: &Engine, verdict: &Verdict, now: Timestamp) -> Vec<u8> {
     let mut out = Json(Vec::with_capacity(BYTES_EXPECTED));
     match verdict.decision {
         Ok(()) => out.raw(r#"{"valid":true,"code":null,"status":200,"message":null"#),
@@ -33,7 +34,11 @@ pub(super) fn write(engine: &Engine, verdict: &Verdict) -> Vec<u8> {
     if !is_written {
         out.raw("null");
     }
-    out.raw(r#","limits":[],"revision":"#);
+    out.raw(r#","limits":["#);
+    push_limits(&mut out, engine, verdict, now);
+    out.raw(r#"],"retry_after":"#);
+    out.value(&verdict.limits.retry_after_seconds);
+    out.raw(r#","revision":"#);
     out.value(&verdict.revision);
     out.raw("}");
     out.0
@@ -44,6 +49,34 @@ pub(super) fn write(engine: &Engine, verdict: &Verdict) -> Vec<u8> {
 fn message(definition: Option<&Definition>, denial: Denial, environment: Option<Environment>) -> &str {
     let words = definition.and_then(|definition| definition.errors().denials.get(denial.public_code()));
     words.and_then(|words| words.message.as_deref()).unwrap_or(denial.message(environment))
+}
+
+/// Writes the limits that were looked at.
+fn push_limits(out: &mut Json, engine: &Engine, verdict: &Verdict, now: Timestamp) {
+    let Some(api) = verdict.api.filter(|_| !verdict.limits.is_empty()) else { return };
+    let directory = engine.directory();
+    for (position, limit) in directory.api(api).limits(&verdict.limits).enumerate() {
+        out.raw(if position == 0 { r#"{"name":""# } else { r#",{"name":""# });
+        out.raw(limit.name);
+        out.raw(r#"","per":""#);
+        out.raw(limit.per.as_str());
+        if let Some(scope) = limit.scope {
+            out.raw(r#"","scope":""#);
+            out.raw(scope.as_str());
+        }
+        out.raw(r#"","limit":"#);
+        out.value(&limit.limit);
+        out.raw(r#","window_seconds":"#);
+        out.value(&limit.window_seconds);
+        out.raw(r#","remaining":"#);
+        out.value(&limit.remaining);
+        out.raw(r#","reset_at":"#);
+        // Whole seconds were rounded up, so the instant is not too early.
+        let reset_at = now.plus_seconds(limit.reset_seconds.into());
+        out.value(&reset_at);
+        out.raw(r#","refused":"#);
+        out.raw(if limit.is_refused { "true}" } else { "false}" });
+    }
 }
 
 /// Writes the key, or nothing when it was forgotten since the verdict.

@@ -79,6 +79,14 @@ impl World {
         Self { engine, clock, format, entropy: PredictableEntropy::new(1) }
     }
 
+    /// Gives every organization a plan with this in it.
+    pub(crate) fn plan(&self, text: &str) {
+        let plan = format!("[[plans]]\nname = 'pro'\ntitle = 'Pro'\n{text}\n[subscriptions]\ndefault_plan = 'pro'\n");
+        let definition = Definition::parse(&format!("{DEFINITION}{plan}")).unwrap();
+        let change = Change::Api(Box::new(Api { definition, retired_formats: Vec::new() }));
+        self.engine.apply(Revision(self.engine.revision().0 + 1), &[change]).unwrap();
+    }
+
     /// Issues a key of full access, altered by these fields, and returns its id and secret.
     pub(crate) fn issue(&self, fields: Value) -> (KeyId, String) {
         let format = &self.format;

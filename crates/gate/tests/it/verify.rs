@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use claviger_domain::peer::Peer;
+use claviger_domain::time::Clock as _;
+use claviger_engine::Outcome;
 use claviger_gate::{Front, RequestBody, Verify};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -64,7 +66,7 @@ async fn an_allowed_key_is_described() {
     }));
     let asked = json!({"key": secret, "method": "POST", "path": "/api/v1/evaluate?a=b", "ip": "::1", "cost": 1, "at_least_revision": 2});
     let expected = json!({
-        "valid": true, "code": null, "status": 200, "message": null, "limits": [], "revision": 2,
+        "valid": true, "code": null, "status": 200, "message": null, "limits": [], "retry_after": null, "revision": 2,
         "key": {
             "id": id, "name": "CI \"quoted\"", "kind": "secret", "environment": "live", "organization": ORGANIZATION,
             "scopes": ["evaluate", "train"], "expires_at": "2026-01-15T10:30:01Z", "metadata": metadata,
@@ -79,6 +81,70 @@ async fn an_allowed_key_is_described() {
         (&denied["code"], &denied["status"], &denied["key"]["id"]),
         (&json!("expired"), &json!(401), &json!(id))
     );
+}
+
+#[tokio::test]
+async fn limits_are_in_the_verdict() {
+    let world = World::new();
+    let (_, secret) = world.issue(json!({}));
+    world.plan(
+        "quota = 100\n[[plans.rate_limits]]\nname = 'burst'\nunits = 60\nseconds = 60\nburst = 4\n\
+         [[plans.rate_limits]]\nname = 'each'\nper = 'key'\nscope = 'evaluate'\nunits = 10\nseconds = 1",
+    );
+    let ask = async |cost: Value| {
+        let asked = json!({"key": secret, "method": "POST", "path": "/api/v1/evaluate", "cost": cost});
+        let mut verdict = verdict(&world, asked).await;
+        let told = ["code", "status", "limits", "retry_after"].map(|field| verdict[field].take());
+        Value::from(told.to_vec())
+    };
+    let limits = |burst: Value, each: Value, quota: u64, refused: bool| {
+        json!([
+            {"name": "burst", "per": "organization", "limit": 60, "window_seconds": 60, "remaining": burst[0],
+             "reset_at": burst[1], "refused": refused},
+            {"name": "each", "per": "key", "scope": "evaluate", "limit": 10, "window_seconds": 1, "remaining": each[0],
+             "reset_at": each[1], "refused": false},
+            {"name": "quota", "per": "organization", "limit": 100, "window_seconds": null, "remaining": quota,
+             "reset_at": "2026-02-01T00:00:00Z", "refused": false},
+        ])
+    };
+    let (burst, each) = (json!([1, "2026-01-15T10:30:03Z"]), json!([7, "2026-01-15T10:30:01Z"]));
+    let left = |refused| limits(burst.clone(), each.clone(), 97, refused);
+    assert_eq!(ask(json!(3)).await, json!([null, 200, left(false), null]));
+    assert_eq!(ask(json!(3)).await, json!(["rate_limited", 429, left(true), 2]));
+    assert_eq!(ask(json!(5)).await, json!(["rate_limited", 429, left(true), null]), "more than ever pass");
+    world.clock.advance_seconds(2);
+    assert_eq!(ask(json!(null)).await[1], 200, "what the endpoint costs: one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_hundred_questions_at_once_as_many_are_allowed_and_counted_as_are_left() {
+    for plan in [
+        "quota = 37",
+        "key_quota = 37",
+        "quota = 1000\n[[plans.rate_limits]]\nname = 'burst'\nunits = 37\nseconds = 86400",
+        "key_quota = 1000\n[[plans.rate_limits]]\nname = 'each'\nper = 'key'\nunits = 37\nseconds = 86400",
+    ] {
+        let world = World::new();
+        let (_, secret) = world.issue(json!({}));
+        world.plan(plan);
+        let verify = Verify::new(Arc::clone(&world.engine), world.clock.clone());
+        let ask = || {
+            let body = json!({"key": secret, "method": "POST", "path": "/api/v1/evaluate"}).to_string();
+            let (verify, request) = (verify.clone(), Request::post("/v1/verify").body(Full::new(Bytes::from(body))));
+            async move {
+                verify.answer(Peer::Socket, request.unwrap()).await.into_body().collect().await.unwrap().to_bytes()
+            }
+        };
+        let questions: Vec<_> = (0..200).map(|_| tokio::spawn(ask())).collect();
+        let mut allowed = 0;
+        for question in questions {
+            let verdict: Value = serde_json::from_slice(&question.await.unwrap()).unwrap();
+            allowed += u64::from(verdict["valid"] == json!(true));
+        }
+        let totals = world.engine.usage().collect(world.clock.now());
+        let counted = totals.iter().filter(|total| total.outcome == Outcome::Allowed).map(|total| total.count);
+        assert_eq!((allowed, counted.sum::<u64>()), (37, 37), "{plan}");
+    }
 }
 
 #[tokio::test]

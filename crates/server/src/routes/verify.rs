@@ -50,8 +50,8 @@ struct VerifyRequest {
     referrer: Option<String>,
     /// Scopes to ask for beyond the endpoint's own.
     scopes: Option<Vec<String>>,
-    /// What the call costs.
-    #[schema(minimum = 1)]
+    /// What the call costs, in units of rate limits and quotas. Left out, it is what the definition says of the endpoint, else one.
+    #[schema(minimum = 1, maximum = 100_000)]
     cost: Option<i64>,
     /// The least revision that the answer must know of, as some mutation's `Claviger-Revision`.
     at_least_revision: Option<i64>,
@@ -73,10 +73,38 @@ struct VerifyAnswer {
     /// The key, once one was found.
     #[schema(required)]
     key: Option<VerifiedKey>,
-    /// The limits that were counted against.
-    limits: Vec<serde_json::Value>,
+    /// The rate limits and quotas of the organization's plan that were looked at, which is after all else was found to be fine.
+    limits: Vec<Limit>,
+    /// Whole seconds after which the call would pass, when a limit refused it; `null` if it costs more than a limit ever lets through.
+    #[schema(required)]
+    retry_after: Option<i64>,
     /// The revision that the verdict was made at.
     revision: i64,
+}
+
+/// A rate limit or a quota, as it was right after the verdict.
+#[derive(ToSchema)]
+struct Limit {
+    /// The rate limit's name, or `quota` or `key_quota`.
+    #[schema(example = "burst")]
+    name: String,
+    /// Whose calls count together: `organization` or `key`.
+    #[schema(example = "organization")]
+    per: String,
+    /// The scope that a call must ask for to count.
+    scope: Option<String>,
+    /// Units that pass in a window.
+    limit: i64,
+    /// The window; `null` for quotas, whose window is the billing period.
+    #[schema(required)]
+    window_seconds: Option<i64>,
+    /// Units that are left.
+    remaining: i64,
+    /// When nothing of it is used, if nobody calls any more; of a quota, when the billing period ends.
+    #[schema(value_type = String, format = DateTime)]
+    reset_at: String,
+    /// Whether the call was refused because of it.
+    refused: bool,
 }
 
 /// The key that a secret belongs to. Of one that is revoked, or has been expired for an hour, name, scopes and metadata
