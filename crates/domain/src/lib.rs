@@ -15,6 +15,7 @@ pub mod address;
 pub mod audit;
 pub mod change;
 pub mod credential;
+pub mod day;
 pub mod definition;
 pub mod denial;
 pub mod endpoint;

@@ -62,3 +62,14 @@ pub const QUOTA_MAX: u64 = 1 << 47;
 pub const COST_MAX: u32 = 100_000;
 /// Longest grace period when a payment is due.
 pub const GRACE_DAYS_MAX: u16 = 90;
+/// Most days of one report of usage.
+pub const USAGE_REPORT_DAYS_MAX: u32 = 366;
+/// Keys that a report of usage lists one by one; those with fewer calls are added up.
+pub const USAGE_REPORT_KEYS_MAX: usize = 100;
+/// Most lines of one answer that exports usage.
+pub const USAGE_EXPORT_ROWS_MAX: u32 = 10_000;
+/// For how many days usage is kept by the hour, at least and at most. A billing period must be kept whole, wherever its
+/// days begin: what its limits were used for is read from it at a start.
+pub const USAGE_HOURS_KEPT_DAYS: std::ops::RangeInclusive<u16> = 35..=400;
+/// For how many days usage is kept by the day, at least and at most.
+pub const USAGE_DAYS_KEPT_DAYS: std::ops::RangeInclusive<u16> = 35..=3660;

@@ -26,6 +26,8 @@ mod rows;
 pub mod snapshot;
 pub mod subscriptions;
 pub mod usage;
+pub mod usage_reports;
+pub mod usage_retention;
 pub mod verifiers;
 
 pub use database::{OpenError, Store, StoreError, Tx};

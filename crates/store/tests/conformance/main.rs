@@ -9,6 +9,7 @@ mod cases;
 mod opening;
 mod shared;
 mod snapshot;
+mod usage;
 
 use claviger_store::{Database, Store};
 use claviger_testkit::Postgres;
@@ -49,7 +50,6 @@ on_both![
     cases::dead_ephemeral_keys_are_found_and_deleted,
     cases::a_digest_belongs_to_one_key,
     cases::verifiers_and_admin_tokens_live_and_die,
-    cases::usage_totals_never_count_twice,
     cases::a_view_does_not_move,
     shared::parts_stand_and_fall_alone,
     shared::what_is_read_once_is_read_anew_when_it_changes,
@@ -63,6 +63,13 @@ on_both![
     shared::retired_digests_are_known_as_long_as_their_key,
     shared::a_database_keeps_its_identity,
     shared::selected_keys_are_counted_and_listed_while_they_live,
+    usage::totals_never_count_twice,
+    usage::hours_become_days_and_sums_stay_the_same,
+    usage::a_late_total_is_in_the_day_it_is_of,
+    usage::a_time_zone_that_changes_moves_no_call,
+    usage::what_is_old_is_forgotten_in_small_parts,
+    usage::units_are_what_is_billable_of_all_incarnations,
+    usage::an_export_is_read_in_pages,
 ];
 
 async fn sqlite_store(folder: &tempfile::TempDir) -> Store {
@@ -75,9 +82,14 @@ async fn postgres_store() -> Store {
 
 #[test]
 fn every_store_function_is_named_in_the_suite() {
-    let suite =
-        [include_str!("cases.rs"), include_str!("opening.rs"), include_str!("shared.rs"), include_str!("snapshot.rs")]
-            .concat();
+    let suite = [
+        include_str!("cases.rs"),
+        include_str!("opening.rs"),
+        include_str!("shared.rs"),
+        include_str!("snapshot.rs"),
+        include_str!("usage.rs"),
+    ]
+    .concat();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut functions = 0;
     for file in std::fs::read_dir(folder).unwrap() {
