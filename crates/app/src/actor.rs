@@ -262,6 +262,24 @@ impl Acting {
         }
     }
 
+    /// The key that acts.
+    pub(crate) fn key_id(&self) -> Option<KeyId> {
+        match self {
+            Self::Operator => None,
+            Self::Key { key, .. } => Some(key.id),
+        }
+    }
+
+    /// Whether the actor holds a scope, and its parent too.
+    pub(crate) fn holds(&self, scope: &Scope) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Key { key, parent, .. } => {
+                key.scopes.contains(scope) && parent.as_ref().is_none_or(|parent| parent.scopes.contains(scope))
+            }
+        }
+    }
+
     /// Whether what is made now is test data.
     pub(crate) fn is_test_key(&self) -> bool {
         matches!(self, Self::Key { key, .. } if key.environment == Environment::Test)

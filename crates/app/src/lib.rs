@@ -45,7 +45,12 @@ pub use keys::{
     BulkRevoked, CreateKey, ImportKey, ImportKeys, ImportPlace, ImportedKeys, Issued, KeyPlace, Lifetime, UpdateKey,
 };
 pub use mutation::{Commit, Mutated, Mutation};
-pub use usage::{UsageCounts, UsageQuery, UsageReport};
+pub use usage::UsageCounts;
+pub use usage::export::{ExportCursor, ExportFormat, ExportQuery, ExportRange, UsageExport};
+pub use usage::report::{
+    Calls, DayUsage, KeyUsage, OrganizationUsage, OtherKeys, Quota, UsageQuery, UsageRange, UsageReport,
+};
+pub use usage::retention::UsageRetention;
 
 use follower::Follower;
 use keys::Room;

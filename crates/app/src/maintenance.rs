@@ -46,6 +46,11 @@ pub(crate) fn start(app: &Arc<App>) {
             {
                 tracing::error!(%error, "housekeeping failed; trying again");
             }
+            if tick.is_multiple_of(FORGET_EVERY_FLUSHES)
+                && let Err(error) = app.tend_usage().await
+            {
+                tracing::error!(%error, "usage could not be added up by day; trying again");
+            }
         }
     });
 }

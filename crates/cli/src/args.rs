@@ -4,6 +4,7 @@
 pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod keys;
+pub(crate) mod usage;
 pub(crate) mod values;
 
 use std::convert::Infallible;
@@ -71,8 +72,8 @@ pub(crate) enum Command {
     Keys(keys::KeysArgs),
     /// Ask whether a key may make a call; exits with 0 when it may, 1 when not
     Verify(VerifyArgs),
-    /// Show an organization's usage in the current period
-    Usage(UsageArgs),
+    /// Show and export what organizations use
+    Usage(usage::UsageArgs),
     /// Show, verify and export what was done, by whom
     Audit(audit::AuditArgs),
     /// Manage verifiers: API servers and proxies that ask for verdicts over HTTP
@@ -365,19 +366,6 @@ pub(crate) struct VerifyArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// `claviger usage`.
-#[derive(Debug, Args)]
-pub(crate) struct UsageArgs {
-    /// The organization
-    #[arg(long, value_name = "ID")]
-    pub(crate) org: OrganizationId,
-    /// The API
-    #[arg(long, value_name = "NAME")]
-    pub(crate) api: ApiName,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
 /// `claviger verifiers`.
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -499,6 +487,11 @@ mod tests {
             &format!("keys rotate {KEY} --overlap 7d"),
             &format!("keys revoke {KEY} --reason leaked"),
             &format!("usage --org {ORG} --api tork"),
+            &format!("usage --org {ORG} --api tork --period 2026-10 --json"),
+            &format!("usage --org {ORG} --api tork --from 2026-10-01 --to 2026-10-07"),
+            "usage list --api tork --period 2026-10",
+            "usage export --format cloudevents --period 2026-10",
+            "usage export --format csv --from 2026-10-01 usage.csv",
             "admin-tokens revoke adm_0000000000000000000000001a",
             "completions zsh",
             &format!("keys revoke-all --org {ORG} --created-by operator --issued-before 2027-01-31 --dry-run"),

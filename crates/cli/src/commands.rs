@@ -32,7 +32,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Orgs(args) => orgs::run(&Session::new(&args.client)?, args.command).await?,
         Command::Keys(args) => keys::run(&Session::new(&args.client)?, args.command).await?,
         Command::Verify(args) => return verify::run(&Session::new(&args.client)?, args).await,
-        Command::Usage(args) => usage::run(&Session::new(&args.client)?, &args).await?,
+        Command::Usage(args) => usage::run(&args).await?,
         Command::Audit(args) => return audit::run(&args).await,
         Command::Verifiers(args) => tokens::run(&Session::new(&args.client)?, &tokens::VERIFIERS, args.command).await?,
         Command::AdminTokens(args) => {

@@ -9,8 +9,9 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::str::FromStr;
 
-use claviger_app::Database;
+use claviger_app::{Database, UsageRetention};
 use claviger_domain::address::{ForwardingHeader, IpRule, TrustedProxies};
+use claviger_domain::limits;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -25,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) cores: Option<usize>,
     pub(crate) log_level: Option<LogLevel>,
     pub(crate) log_format: Option<LogFormat>,
+    pub(crate) usage_hours_kept_days: Option<u16>,
+    pub(crate) usage_days_kept_days: Option<u16>,
 }
 
 /// Everything the server needs to know.
@@ -39,6 +42,7 @@ pub(crate) struct ServerConfig {
     pub(crate) cores: Option<NonZeroUsize>,
     pub(crate) log_level: LogLevel,
     pub(crate) log_format: LogFormat,
+    pub(crate) usage: UsageRetention,
 }
 
 /// How much is logged.
@@ -107,6 +111,8 @@ impl Settings {
             cores: self.cores.or(weaker.cores),
             log_level: self.log_level.or(weaker.log_level),
             log_format: self.log_format.or(weaker.log_format),
+            usage_hours_kept_days: self.usage_hours_kept_days.or(weaker.usage_hours_kept_days),
+            usage_days_kept_days: self.usage_days_kept_days.or(weaker.usage_days_kept_days),
         }
     }
 
@@ -119,6 +125,14 @@ impl Settings {
                 "listen and internal_listen are both {listen}; the internal one needs an address of its own"
             )]));
         }
+        let kept = UsageRetention::default();
+        let hours = self.usage_hours_kept_days.unwrap_or(kept.hours_kept_days());
+        let days = self.usage_days_kept_days.unwrap_or(kept.days_kept_days());
+        let usage = UsageRetention::new(hours, days).ok_or_else(|| {
+            ConfigMistakes(vec![format!(
+                "usage.days_kept_days is {days}, which is less than the {hours} of usage.hours_kept_days"
+            )])
+        })?;
         let header = self.forwarding_header.unwrap_or(TrustedProxies::default().header());
         Ok(ServerConfig {
             listen,
@@ -128,6 +142,7 @@ impl Settings {
             cores: self.cores.and_then(NonZeroUsize::new),
             log_level: self.log_level.unwrap_or_default(),
             log_format: self.log_format.unwrap_or_default(),
+            usage,
         })
     }
 }
@@ -145,9 +160,10 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
-const SETTINGS: [&str; 7] =
-    ["listen", "internal_listen", "database_url", "trusted_proxies", "forwarding_header", "cores", "log"];
+const SETTINGS: [&str; 8] =
+    ["listen", "internal_listen", "database_url", "trusted_proxies", "forwarding_header", "cores", "log", "usage"];
 const LOG_SETTINGS: [&str; 2] = ["level", "format"];
+const USAGE_SETTINGS: [&str; 2] = ["hours_kept_days", "days_kept_days"];
 
 /// Turns a parsed file into settings, by hand: serde stops at the first mistake.
 struct Reader<'t> {
@@ -171,6 +187,7 @@ impl Reader<'_> {
             }
             "cores" => settings.cores = self.cores(value),
             "log" => self.log(settings, value),
+            "usage" => self.usage(settings, value),
             unknown => self.unknown(key.span(), "", unknown, &SETTINGS),
         }
     }
@@ -186,6 +203,33 @@ impl Reader<'_> {
                 unknown => self.unknown(key.span(), "log.", unknown, &LOG_SETTINGS),
             }
         }
+    }
+
+    fn usage(&mut self, settings: &mut Settings, value: &Value<'_>) {
+        let Some(table) = value.get_ref().as_table() else {
+            return self.wrong_type("usage", value, "a table: [usage]");
+        };
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                name @ "hours_kept_days" => {
+                    settings.usage_hours_kept_days = self.days(name, value, limits::USAGE_HOURS_KEPT_DAYS);
+                }
+                name @ "days_kept_days" => {
+                    settings.usage_days_kept_days = self.days(name, value, limits::USAGE_DAYS_KEPT_DAYS);
+                }
+                unknown => self.unknown(key.span(), "usage.", unknown, &USAGE_SETTINGS),
+            }
+        }
+    }
+
+    fn days(&mut self, name: &str, value: &Value<'_>, allowed: std::ops::RangeInclusive<u16>) -> Option<u16> {
+        let digits = value.get_ref().as_integer().filter(|integer| integer.radix() == 10);
+        let days = digits.and_then(|integer| integer.as_str().parse().ok()).filter(|days| allowed.contains(days));
+        if days.is_none() {
+            let expected = format!("a whole number from {} to {}", allowed.start(), allowed.end());
+            self.wrong_type(&format!("usage.{name}"), value, &expected);
+        }
+        days
     }
 
     fn networks(&mut self, value: &Value<'_>) -> Option<Vec<IpRule>> {
@@ -299,11 +343,14 @@ mod tests {
             cores,
             log_level,
             log_format,
+            usage_hours_kept_days,
+            usage_days_kept_days,
         } = spelled_out;
         // The default database has no URL of its own; the file shows one in a comment.
         assert!(database.is_none() && DEFAULT_FILE.contains("\n# database_url = "));
         assert!(listen.is_some() && internal_listen.is_some() && trusted_proxies.is_some());
         assert!(forwarding_header.is_some() && cores.is_some() && log_level.is_some() && log_format.is_some());
+        assert!(usage_hours_kept_days.is_some() && usage_days_kept_days.is_some());
     }
 
     #[test]
@@ -311,7 +358,8 @@ mod tests {
         let settings = Settings::parse(
             "listen = \"[::1]:80\"\ninternal_listen = \"10.0.0.1:81\"\n\
              database_url = \"postgres://ada:pw@db.test/keys\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
-             forwarding_header = \"forwarded\"\ncores = 4\nlog = { level = \"debug\", format = \"json\" }",
+             forwarding_header = \"forwarded\"\ncores = 4\nlog = { level = \"debug\", format = \"json\" }\n\
+             usage = { hours_kept_days = 40, days_kept_days = 400 }",
         );
         let expected = Settings {
             listen: Some("[::1]:80".parse().unwrap()),
@@ -322,6 +370,8 @@ mod tests {
             cores: Some(4),
             log_level: Some(LogLevel::Debug),
             log_format: Some(LogFormat::Json),
+            usage_hours_kept_days: Some(40),
+            usage_days_kept_days: Some(400),
         };
         assert_eq!(settings, Ok(expected));
     }
@@ -336,11 +386,23 @@ mod tests {
         line 4: each of trusted_proxies "10.0.0.1/8": 10.0.0.1/8 has host bits set; did you mean 10.0.0.0/8?
         line 4: each of trusted_proxies must be a text in quotes, not a TOML integer
         line 5: forwarding_header "x-real-ip": must be "x-forwarded-for" or "forwarded"
-        line 6: colour is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log
+        line 6: colour is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log, usage
         line 8: log.level "loud": must be one of "off", "error", "warn", "info", "debug", "trace"
         line 9: log.file is not a setting; there are log.level, log.format
         line 10: log.cores is not a setting; there are log.level, log.format
         "#);
+    }
+
+    #[test]
+    fn usage_is_kept_for_a_while_at_least() {
+        let said = mistakes("[usage]\nhours_kept_days = 34\ndays_kept_days = 3661\nweeks = 1");
+        assert_eq!(said[0], "line 2: usage.hours_kept_days must be a whole number from 35 to 400, not a TOML integer");
+        assert!(
+            said[1].starts_with("line 3: usage.days_kept_days") && said[2].starts_with("line 4: usage.weeks"),
+            "{said:?}"
+        );
+        let shorter = Settings::parse("usage = { hours_kept_days = 90, days_kept_days = 60 }").unwrap().resolve();
+        assert!(shorter.unwrap_err().to_string().starts_with("usage.days_kept_days is 60"));
     }
 
     #[test]

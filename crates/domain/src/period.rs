@@ -222,7 +222,15 @@ mod tests {
 
     #[test]
     fn every_hour_is_of_one_day_and_periods_are_whole_days() {
-        let zones = ["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Africa/Cairo", "America/Sao_Paulo", "Pacific/Apia"];
+        let zones = [
+            "UTC",
+            "Europe/Berlin",
+            "Asia/Kolkata",
+            "Asia/Kathmandu",
+            "Africa/Cairo",
+            "America/Sao_Paulo",
+            "Pacific/Apia",
+        ];
         for zone in zones {
             let zone: TimeZone = zone.parse().unwrap();
             let mut hour = "2011-12-20T00:00:00Z".parse::<Timestamp>().unwrap().hour();
@@ -237,7 +245,10 @@ mod tests {
                 lengths.insert(end - first);
                 (hour, day) = (end, next);
             }
-            assert!(lengths.contains(&24) && lengths.iter().all(|hours| (23..=25).contains(hours)), "{zone} {lengths:?}");
+            assert!(
+                lengths.contains(&24) && lengths.iter().all(|hours| (23..=25).contains(hours)),
+                "{zone} {lengths:?}"
+            );
         }
         let calendar = calendar("Asia/Kolkata", Some(31));
         let period = calendar.period_of("2026-02".parse().unwrap());

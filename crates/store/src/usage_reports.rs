@@ -230,11 +230,7 @@ pub async fn sum_by_start(
 }
 
 /// Billable units of an account from one hour up to another.
-pub async fn sum_units(
-    connection: &mut Connection,
-    account: &Account,
-    hours: &Range<i64>,
-) -> Result<i64, StoreError> {
+pub async fn sum_units(connection: &mut Connection, account: &Account, hours: &Range<i64>) -> Result<i64, StoreError> {
     let pruned = find_account(connection, account).await?.map_or(0, |account| account.pruned_before);
     Ok(on_either!(
         connection,
@@ -429,10 +425,7 @@ mod tests {
                     let in_hours = spans.hours.iter().filter(|span| span.contains(&hour)).count();
                     let is_asked = (start..end).contains(&hour);
                     let is_of_edge = hour < account.pruned_before && zone != "UTC";
-                    assert!(
-                        is_of_edge || in_days + in_hours == usize::from(is_asked),
-                        "{account:?} {spans:?} {hour}"
-                    );
+                    assert!(is_of_edge || in_days + in_hours == usize::from(is_asked), "{account:?} {spans:?} {hour}");
                 }
             }
         }

@@ -32,11 +32,7 @@ pub struct DayRow {
 }
 
 /// The first hour of an account at or after another that has usage.
-pub async fn find_hour(
-    connection: &mut Connection,
-    account: &Account,
-    from: i64,
-) -> Result<Option<i64>, StoreError> {
+pub async fn find_hour(connection: &mut Connection, account: &Account, from: i64) -> Result<Option<i64>, StoreError> {
     Ok(on_either!(
         connection,
         sqlx::query_scalar("SELECT MIN(hour) FROM usage WHERE organization = $1 AND api = $2 AND hour >= $3")
@@ -244,8 +240,7 @@ const FIRST_DAYS: [&str; 2] = [
     "SELECT day FROM usage_days WHERE organization = $1 AND api = $2 AND day < $3 ORDER BY day LIMIT 1 OFFSET $4",
 ];
 const DELETE_HOURS: &str = "DELETE FROM usage WHERE organization = $1 AND api = $2 AND hour < $3";
-const DELETE_ACCOUNT_HOURS: &str =
-    "DELETE FROM usage_account_hours WHERE organization = $1 AND api = $2 AND hour < $3";
+const DELETE_ACCOUNT_HOURS: &str = "DELETE FROM usage_account_hours WHERE organization = $1 AND api = $2 AND hour < $3";
 const DELETE_DAYS: &str = "DELETE FROM usage_days WHERE organization = $1 AND api = $2 AND day < $3";
 
 /// Up to where there are about so many rows, the first hour or day at least; and whether there are more.
@@ -267,11 +262,8 @@ async fn cut(
         fetch_optional
     )?;
     let Some(past) = past else { return Ok((before, false)) };
-    let first: Option<i64> = on_either!(
-        tx,
-        sqlx::query_scalar(first).bind(organization).bind(account.1.as_str()).bind(before),
-        fetch_one
-    )?;
+    let first: Option<i64> =
+        on_either!(tx, sqlx::query_scalar(first).bind(organization).bind(account.1.as_str()).bind(before), fetch_one)?;
     Ok((past.max(first.unwrap_or(past) + 1), true))
 }
 

@@ -11,3 +11,4 @@ mod operators;
 pub(crate) mod support;
 mod test_keys;
 mod usage_and_definitions;
+mod usage_reports;

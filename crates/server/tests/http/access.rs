@@ -56,6 +56,8 @@ const TABLE: &str = "
     adminExportAudit         401  401     401   401  401     401   401       401  200   200
     adminImportKeys          401  401     401   401  401     401   401       401  200   200
     adminShowUsage           401  401     401   401  401     401   401       401  200   200
+    adminListOrganizationUsage 401 401    401   401  401     401   401       401  200   200
+    adminExportUsage         401  401     401   401  401     401   401       401  200   200
     adminListVerifiers       401  401     401   401  401     401   401       401  200   200
     adminCreateVerifier      401  401     401   401  401     401   401       401  201   201
     adminRevokeVerifier      401  401     401   401  401     401   401       401  200   200
@@ -234,6 +236,8 @@ async fn target(deployment: &Deployment, row: &Row) -> String {
     let path = path.replace("{id}", &id);
     match row.operation.as_str() {
         "adminShowUsage" => format!("{path}?organization={}&api=plain", deployment.mine),
+        "adminListOrganizationUsage" => format!("{path}?api=plain"),
+        "adminExportUsage" => format!("{path}?format=csv&period=2026-01"),
         "adminApplyApi" => format!("{path}?dry_run=true"),
         _ => path,
     }

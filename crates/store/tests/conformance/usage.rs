@@ -47,10 +47,7 @@ async fn sums(store: &Store, zone: &str, range: Range<i64>) -> Vec<KeySum> {
     let by_key = usage_reports::sum_by_key(&mut reader, &account(1), &spans).await.unwrap();
     let by_start = usage_reports::sum_by_start(&mut reader, &account(1), &spans).await.unwrap();
     assert!(by_start.is_sorted() && by_start.iter().all(|sum| range.contains(&sum.start)), "{by_start:?}");
-    assert_eq!(
-        by_start.iter().map(|sum| sum.total).sum::<i64>(),
-        by_key.iter().map(|sum| sum.total).sum::<i64>()
-    );
+    assert_eq!(by_start.iter().map(|sum| sum.total).sum::<i64>(), by_key.iter().map(|sum| sum.total).sum::<i64>());
     by_key
 }
 
@@ -90,7 +87,8 @@ pub(crate) async fn totals_never_count_twice(store: Store) {
 }
 
 pub(crate) async fn hours_become_days_and_sums_stay_the_same(store: Store) {
-    let rows: Vec<UsageRow> = (DAY..DAY + 72).flat_map(|hour| [row(hour, 1, "allowed", 2), row(hour, 2, "expired", 1)]).collect();
+    let rows: Vec<UsageRow> =
+        (DAY..DAY + 72).flat_map(|hour| [row(hour, 1, "allowed", 2), row(hour, 2, "expired", 1)]).collect();
     usage::put_totals(&store, 1, &rows).await.unwrap();
     usage::put_totals(&store, 2, &[row(DAY + 5, 1, "allowed", 40)]).await.unwrap();
     let all = [sum(1, "allowed", 184), sum(2, "expired", 72)];
@@ -171,7 +169,10 @@ pub(crate) async fn a_time_zone_that_changes_moves_no_call(store: Store) {
     assert!(roll(&store, DAY + 96..tokyo(5), "Asia/Tokyo").await);
     assert!(roll(&store, tokyo(5)..tokyo(6), "Asia/Tokyo").await);
     let found = find(&store).await;
-    assert_eq!((found.aligned_since, found.rolled_through, found.time_zone.as_str()), (DAY + 96, tokyo(6), "Asia/Tokyo"));
+    assert_eq!(
+        (found.aligned_since, found.rolled_through, found.time_zone.as_str()),
+        (DAY + 96, tokyo(6), "Asia/Tokyo")
+    );
     for (zone, start) in [("Asia/Tokyo", tokyo(2)), ("Asia/Tokyo", tokyo(5)), ("UTC", DAY + 48), ("UTC", DAY + 96)] {
         assert_eq!(sums(&store, zone, start..start + 72).await, [sum(1, "allowed", 72)], "{zone} {start}");
     }
@@ -255,7 +256,8 @@ pub(crate) async fn units_are_what_is_billable_of_all_incarnations(store: Store)
         assert_eq!(keys, [(KeyId::from_u128(1), 5321)]);
     }
     let mut reader = store.read().await.unwrap();
-    let mut list = async |of: (Option<OrganizationId>, Option<&claviger_domain::key::ApiName>), after: Option<&Account>| {
+    let mut list = async |of: (Option<OrganizationId>, Option<&claviger_domain::key::ApiName>),
+                          after: Option<&Account>| {
         let found = usage_reports::list_accounts(&mut reader, of, after, 10).await.unwrap();
         found.into_iter().map(|account| account.organization.as_u128()).collect::<Vec<_>>()
     };
