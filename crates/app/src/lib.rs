@@ -10,6 +10,7 @@
 //! changed, many at once), [`keys`], [`definitions`], [`usage`], [`audit`], then the small ones.
 
 pub mod actor;
+pub mod alerts;
 pub mod audit;
 mod counters;
 pub mod credentials;

@@ -167,6 +167,7 @@ impl ServeArgs {
             cores: typed.cores,
             log_level: typed.log_level,
             log_format: typed.log_format,
+            ..Settings::default()
         })
     }
 }

@@ -127,6 +127,10 @@ id!(
     /// An admin token: a credential of the operator for the admin API over HTTP.
     AdminTokenId, "adm_"
 );
+id!(
+    /// An alert.
+    AlertId, "alrt_"
+);
 
 #[cfg(test)]
 mod tests {

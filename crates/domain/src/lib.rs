@@ -12,6 +12,7 @@
 //! [`denial`] and [`wire`] (how "no" is said), [`change`] (how the data plane learns).
 
 pub mod address;
+pub mod alert;
 pub mod audit;
 pub mod change;
 pub mod credential;

@@ -201,11 +201,15 @@ fn errors(operation: &Operation, group: Group, path: &str, is_mutation: bool) ->
         "A rule forbids it, whoever asks.",
     );
     add(
-        path.contains('{') || path == "/admin/v1/usage" || (path == "/admin/v1/keys" && is_mutation),
+        path.contains('{') || path.starts_with("/admin/v1/usage") || (path == "/admin/v1/keys" && is_mutation),
         404,
         "There is no such thing, or it is somebody else's.",
     );
-    add(is_mutation && (is_about_keys || path.contains("/apis/")), 409, "The state of things does not allow it.");
+    add(
+        (is_mutation && (is_about_keys || path.contains("/apis/"))) || path == "/admin/v1/usage/export",
+        409,
+        "The state of things does not allow it.",
+    );
     add(is_mutation && path.contains("keys/{id}"), 412, "The key has changed since `If-Match` was read.");
     add(has_body, 413, "The body is too large.");
     add(has_body, 415, "The body is not of a type that is understood here.");

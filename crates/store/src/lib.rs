@@ -10,6 +10,7 @@
 //! (everything at once), then one module a table.
 
 pub mod admin_tokens;
+pub mod alerts;
 pub mod apis;
 pub mod audit;
 pub mod counters;

@@ -61,3 +61,30 @@ CREATE TABLE usage_accounts (
 );
 INSERT INTO usage_accounts (organization, api, rolled_through, aligned_since, time_zone, pruned_before, rolling_to)
 SELECT organization, api, MIN(hour), MIN(hour), '', 0, 0 FROM usage GROUP BY organization, api;
+
+-- What is unusual, or about to happen. Open until `closed_at`; of an account, key and kind, one at a time is.
+CREATE TABLE alerts (
+    id BYTEA NOT NULL PRIMARY KEY,
+    organization BYTEA NOT NULL REFERENCES organizations (id),
+    api TEXT NOT NULL REFERENCES apis (name),
+    -- Empty where it is about the whole account.
+    key_id BYTEA NOT NULL,
+    kind TEXT NOT NULL,
+    opened_at BIGINT NOT NULL,
+    -- When it was last told of.
+    last_repeated_at BIGINT NOT NULL,
+    -- When what it is about was last so.
+    last_seen_at BIGINT NOT NULL,
+    closed_at BIGINT,
+    closed_by TEXT,
+    detail TEXT NOT NULL
+);
+CREATE UNIQUE INDEX alerts_open ON alerts (organization, api, key_id, kind) WHERE closed_at IS NULL;
+CREATE INDEX alerts_by_organization ON alerts (organization, id);
+CREATE INDEX alerts_by_end ON alerts (closed_at) WHERE closed_at IS NOT NULL;
+
+-- Which kinds an organization wants, and what is unusual to it, as JSON.
+CREATE TABLE alert_settings (
+    organization BYTEA NOT NULL PRIMARY KEY REFERENCES organizations (id),
+    body TEXT NOT NULL
+);

@@ -70,3 +70,30 @@ CREATE TABLE usage_accounts (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO usage_accounts (organization, api, rolled_through, aligned_since, time_zone, pruned_before, rolling_to)
 SELECT organization, api, MIN(hour), MIN(hour), '', 0, 0 FROM usage GROUP BY organization, api;
+
+-- What is unusual, or about to happen. Open until `closed_at`; of an account, key and kind, one at a time is.
+CREATE TABLE alerts (
+    id BLOB NOT NULL PRIMARY KEY,
+    organization BLOB NOT NULL REFERENCES organizations (id),
+    api TEXT NOT NULL REFERENCES apis (name),
+    -- Empty where it is about the whole account.
+    key_id BLOB NOT NULL,
+    kind TEXT NOT NULL,
+    opened_at INTEGER NOT NULL,
+    -- When it was last told of.
+    last_repeated_at INTEGER NOT NULL,
+    -- When what it is about was last so.
+    last_seen_at INTEGER NOT NULL,
+    closed_at INTEGER,
+    closed_by TEXT,
+    detail TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX alerts_open ON alerts (organization, api, key_id, kind) WHERE closed_at IS NULL;
+CREATE INDEX alerts_by_organization ON alerts (organization, id);
+CREATE INDEX alerts_by_end ON alerts (closed_at) WHERE closed_at IS NOT NULL;
+
+-- Which kinds an organization wants, and what is unusual to it, as JSON.
+CREATE TABLE alert_settings (
+    organization BLOB NOT NULL PRIMARY KEY REFERENCES organizations (id),
+    body TEXT NOT NULL
+) STRICT;

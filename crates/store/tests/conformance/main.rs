@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
+mod alerts;
 mod cases;
 mod opening;
 mod shared;
@@ -70,6 +71,9 @@ on_both![
     usage::what_is_old_is_forgotten_in_small_parts,
     usage::units_are_what_is_billable_of_all_incarnations,
     usage::an_export_is_read_in_pages,
+    alerts::one_alert_of_a_key_and_kind_is_open,
+    alerts::alerts_are_listed_by_every_filter_and_forgotten,
+    alerts::settings_are_kept_and_keys_that_matter_listed,
 ];
 
 async fn sqlite_store(folder: &tempfile::TempDir) -> Store {
@@ -83,6 +87,7 @@ async fn postgres_store() -> Store {
 #[test]
 fn every_store_function_is_named_in_the_suite() {
     let suite = [
+        include_str!("alerts.rs"),
         include_str!("cases.rs"),
         include_str!("opening.rs"),
         include_str!("shared.rs"),

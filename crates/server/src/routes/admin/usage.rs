@@ -104,7 +104,7 @@ async fn export(
     let next = export.next.map(|cursor| format!("{PATH}/export?{}", query.next(&cursor.to_string())));
     let mut response = Answer::ok(&())?.next_page(next.as_deref())?.done();
     let content_type = match query.0.format {
-        ExportFormat::Csv => "text/csv; charset=utf-8; header=present",
+        ExportFormat::Csv => "text/csv",
         ExportFormat::Ndjson | ExportFormat::CloudEvents => "application/x-ndjson",
     };
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -5,3 +5,4 @@ mod credentials;
 mod import;
 mod keys;
 mod organizations;
+mod usage;
