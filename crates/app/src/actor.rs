@@ -96,14 +96,19 @@ impl Actor {
         if token.is_some_and(|token| token.revoked_at.is_none()) { Ok(()) } else { Err(AppError::NotTheOperator) }
     }
 
-    /// What the audit log will say that this actor did.
-    pub(crate) fn event(&self, now: Timestamp, deed: Deed) -> AuditEvent {
-        let actor = match self.identity {
+    /// Who it is, for the audit log.
+    pub(crate) fn author(&self) -> Author {
+        match self.identity {
             Identity::Operator => Author::Operator,
             Identity::AdminToken(id) => Author::AdminToken(id),
             Identity::Key(id) | Identity::OldSecret(id) => Author::Key(id),
             Identity::System => Author::System,
-        };
+        }
+    }
+
+    /// What the audit log will say that this actor did.
+    pub(crate) fn event(&self, now: Timestamp, deed: Deed) -> AuditEvent {
+        let actor = self.author();
         let (before, after) = difference(deed.before, deed.after);
         AuditEvent {
             number: 0,

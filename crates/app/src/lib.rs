@@ -34,8 +34,10 @@ use claviger_engine::{Engine, EngineOptions};
 use claviger_store::{OpenError, Store, snapshot};
 
 pub use actor::Actor;
+pub use alerts::settings::AlertSettings;
 pub use audit::{AuditExport, AuditVerification, AuditWalk};
 pub use claviger_store::admin_tokens::AdminToken;
+pub use claviger_store::alerts::AlertFilter;
 pub use claviger_store::audit::{AuditFilter, ListedEvent};
 pub use claviger_store::idempotency::Attempt;
 pub use claviger_store::keys::{KeyFilter, KeyRow, Selection};

@@ -161,6 +161,8 @@ pub(crate) struct Ledger {
     retention: Mutex<UsageRetention>,
     /// The hour in which hours were last made days of.
     tended_in: AtomicI64,
+    /// The last hour whose calls were judged.
+    pub(crate) judged_hour: AtomicI64,
     /// What tells this database from every other.
     deployment: OnceCell<[u8; 16]>,
 }
@@ -231,6 +233,7 @@ impl Ledger {
             memory: Mutex::default(),
             retention: Mutex::default(),
             tended_in: AtomicI64::new(i64::MIN),
+            judged_hour: AtomicI64::new(i64::MIN),
             deployment: OnceCell::new(),
         }
     }

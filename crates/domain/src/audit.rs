@@ -186,6 +186,12 @@ actions! {
     OrganizationUpdated = "organization.updated",
     /// An organization's plan or billing state on an api was set.
     SubscriptionUpdated = "subscription.updated",
+    /// An alert was opened.
+    AlertOpened = "alert.opened",
+    /// An alert was closed.
+    AlertClosed = "alert.closed",
+    /// An organization's settings of alerts were changed.
+    AlertSettingsUpdated = "alert_settings.updated",
     /// An api's definition was applied.
     ApiApplied = "api.applied",
     /// A verifier was made.

@@ -106,8 +106,8 @@ pub async fn find(connection: &mut Connection, id: AlertId) -> Result<Option<Ale
     row.map(Alert::try_from).transpose()
 }
 
-/// The open alert of an account, key and kind.
-pub async fn find_open(
+/// The newest alert of an account, key and kind, open or closed.
+pub async fn find_newest(
     connection: &mut Connection,
     organization: OrganizationId,
     api: &ApiName,
@@ -118,7 +118,7 @@ pub async fn find_open(
         connection,
         sqlx::query_as(
             "SELECT * FROM alerts WHERE organization = $1 AND api = $2 AND key_id = $3 AND kind = $4
-             AND closed_at IS NULL",
+             ORDER BY id DESC LIMIT 1",
         )
         .bind(organization.to_bytes().to_vec())
         .bind(api.as_str())

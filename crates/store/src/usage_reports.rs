@@ -299,6 +299,30 @@ pub async fn list_key_units(
     rows.into_iter().map(|(key, units)| Ok((KeyId::from_u128(id_number("usage", &key)?), units))).collect()
 }
 
+/// Calls with one key in each hour of a range in which there were any: hour, outcome and how often.
+pub async fn list_key_hours(
+    connection: &mut Connection,
+    account: &Account,
+    key: KeyId,
+    hours: &Range<i64>,
+) -> Result<Vec<StartSum>, StoreError> {
+    let wanted = |hour: i64| {
+        let key = key.to_bytes().to_vec();
+        vec![account.0.to_bytes().to_vec().into(), account.1.as_str().into(), hour.into(), key.into()]
+    };
+    // Each hour is sought by itself: between them stand all other keys of the account.
+    let rows: Vec<(i64, String, i64)> = rows::select_with(
+        connection,
+        "WITH wanted (its_organization, its_api, its_hour, its_key) AS (",
+        ") SELECT hour, outcome, CAST(SUM(total) AS BIGINT) FROM wanted CROSS JOIN usage
+         WHERE organization = its_organization AND api = its_api AND hour = its_hour AND key_id = its_key
+         GROUP BY hour, outcome",
+        hours.clone().map(wanted).collect(),
+    )
+    .await?;
+    Ok(rows.into_iter().map(|(start, outcome, total)| StartSum { start, outcome, total }).collect())
+}
+
 /// A row of an export: what came of the calls with a key in what begins with an hour.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExportRow {

@@ -12,7 +12,7 @@ use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Key};
 use claviger_domain::limits;
 use claviger_domain::organization::Organization;
-use claviger_domain::period::{BillingCalendar, TimeZone};
+use claviger_domain::period::{BillingCalendar, Period, TimeZone};
 use claviger_domain::plan::PlanName;
 use claviger_domain::scope::Scope;
 use claviger_domain::subscription::{Subscription, terms};
@@ -175,7 +175,7 @@ impl Calls {
 }
 
 /// Where a report is of, with all that says which hours are in it.
-pub(super) struct Whereabouts {
+pub(crate) struct Whereabouts {
     place: Place,
     calendar: BillingCalendar,
     plan: Option<PlanName>,
@@ -183,7 +183,7 @@ pub(super) struct Whereabouts {
 }
 
 impl Whereabouts {
-    pub(super) fn new(organization: &Organization, api: &Api, subscription: Option<&Subscription>) -> Self {
+    pub(crate) fn new(organization: &Organization, api: &Api, subscription: Option<&Subscription>) -> Self {
         let (_, plan) = terms(&api.definition, subscription);
         Self {
             place: (organization.id, api.definition.name().clone()),
@@ -218,6 +218,16 @@ impl Whereabouts {
         Ok((period.hours(), period == current))
     }
 
+    /// What the plan allows in a billing period.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// The billing period that an instant is in.
+    pub(crate) fn period(&self, at: Timestamp) -> Period {
+        self.calendar.period(at)
+    }
+
     /// The hours of the period that begins in a month.
     pub(super) fn hours_of(&self, month: Month) -> Range<i64> {
         self.calendar.period_of(month).hours()
@@ -231,7 +241,7 @@ impl Whereabouts {
 }
 
 /// The first instant of an hour.
-pub(super) fn start_of(hour: i64) -> Timestamp {
+pub(crate) fn start_of(hour: i64) -> Timestamp {
     Timestamp::from_micros(hour.saturating_mul(MICROS_PER_HOUR))
 }
 

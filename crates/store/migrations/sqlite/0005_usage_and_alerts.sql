@@ -89,6 +89,7 @@ CREATE TABLE alerts (
     detail TEXT NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX alerts_open ON alerts (organization, api, key_id, kind) WHERE closed_at IS NULL;
+CREATE INDEX alerts_by_subject ON alerts (organization, api, key_id, kind, id);
 CREATE INDEX alerts_by_organization ON alerts (organization, id);
 CREATE INDEX alerts_by_end ON alerts (closed_at) WHERE closed_at IS NOT NULL;
 

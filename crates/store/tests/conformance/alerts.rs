@@ -39,18 +39,19 @@ pub(crate) async fn one_alert_of_a_key_and_kind_is_open(store: Store) {
     for twin in [alert(4, Some(7), AlertKind::UsageSpike), alert(5, None, AlertKind::Quota80)] {
         assert!(matches!(put(&store, &twin).await, Err(StoreError::Database(_))), "{twin:?}");
     }
-    let open = async |key: Option<u128>, kind| {
+    let newest = async |key: Option<u128>, kind| {
         let mut reader = store.read().await.unwrap();
         let (first, key) = (&first, key.map(KeyId::from_u128));
-        alerts::find_open(&mut reader, first.organization, &first.api, key, kind).await.unwrap()
+        alerts::find_newest(&mut reader, first.organization, &first.api, key, kind).await.unwrap()
     };
-    assert_eq!(open(Some(7), AlertKind::UsageSpike).await, Some(first.clone()));
-    assert_eq!(open(Some(8), AlertKind::UsageSpike).await, None);
-    assert_eq!(open(None, AlertKind::Quota80).await.map(|found| found.key), Some(None));
+    assert_eq!(newest(Some(7), AlertKind::UsageSpike).await, Some(first.clone()));
+    assert_eq!(newest(Some(8), AlertKind::UsageSpike).await, None);
+    assert_eq!(newest(None, AlertKind::Quota80).await.map(|found| found.key), Some(None));
     let closed = Alert { closed: Some((later(90), Author::System)), last_repeated_at: later(80), ..first.clone() };
     put(&store, &closed).await.unwrap();
-    assert_eq!(open(Some(7), AlertKind::UsageSpike).await, None);
+    assert_eq!(newest(Some(7), AlertKind::UsageSpike).await.as_ref(), Some(&closed));
     put(&store, &alert(4, Some(7), AlertKind::UsageSpike)).await.unwrap();
+    assert_eq!(newest(Some(7), AlertKind::UsageSpike).await.map(|found| found.id.as_u128()), Some(4));
     let mut reader = store.read().await.unwrap();
     assert_eq!(alerts::find(&mut reader, first.id).await.unwrap(), Some(closed));
     assert_eq!(alerts::find(&mut reader, AlertId::from_u128(99)).await.unwrap(), None);

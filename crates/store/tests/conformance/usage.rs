@@ -96,6 +96,12 @@ pub(crate) async fn hours_become_days_and_sums_stay_the_same(store: Store) {
     let mut reader = store.read().await.unwrap();
     assert_eq!(usage_retention::find_hour(&mut reader, &account(1), DAY + 7).await.unwrap(), Some(DAY + 7));
     assert_eq!(usage_retention::find_hour(&mut reader, &account(1), DAY + 72).await.unwrap(), None);
+    let range = DAY + 4..DAY + 1000;
+    let mut of_key =
+        usage_reports::list_key_hours(&mut reader, &account(1), KeyId::from_u128(1), &range).await.unwrap();
+    of_key.sort();
+    assert_eq!(of_key.iter().map(|sum| sum.start).collect::<Vec<_>>(), (DAY + 4..DAY + 72).collect::<Vec<_>>());
+    assert_eq!((of_key[0].total, of_key[1].total, of_key[1].outcome.as_str()), (2, 42, "allowed"));
     drop(reader);
     for days in 0..3 {
         assert_eq!(find(&store).await.rolled_through, DAY + days * 24);
