@@ -16,7 +16,7 @@ const LATE_HOURS: usize = 1;
 
 /// What happened to a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Incident {
+pub(crate) enum Incident {
     /// Its secret leaked: ten times its traffic for some hours.
     Leak,
     /// Somebody takes three times as much for two days.
@@ -27,54 +27,54 @@ pub enum Incident {
 
 /// What a rule was worth.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Score {
+pub(crate) struct Score {
     /// Incidents that the rule is about.
-    pub incidents: usize,
+    pub(crate) incidents: usize,
     /// Those it found.
-    pub found: usize,
+    pub(crate) found: usize,
     /// Alerts that opened.
-    pub alarms: usize,
+    pub(crate) alarms: usize,
     /// Those that opened in an incident.
-    pub right: usize,
+    pub(crate) right: usize,
 }
 
 impl Score {
     /// The share of its alarms that were right.
-    pub fn precision(&self) -> f64 {
+    pub(crate) fn precision(&self) -> f64 {
         self.right as f64 / self.alarms.max(1) as f64
     }
 
     /// The share of the incidents that it found.
-    pub fn recall(&self) -> f64 {
+    pub(crate) fn recall(&self) -> f64 {
         self.found as f64 / self.incidents.max(1) as f64
     }
 }
 
 /// What the simulation came to.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Keys, each for a month.
-    pub keys: usize,
+    pub(crate) keys: usize,
     /// `usage_spike` on leaked keys. Alarms of the two spike rows are the same; what opened in the other's incident is left out.
-    pub leak: Score,
+    pub(crate) leak: Score,
     /// `usage_spike` on slow abuse.
-    pub slow: Score,
+    pub(crate) slow: Score,
     /// `denial_burst`.
-    pub denials: Score,
+    pub(crate) denials: Score,
     /// Alarms of `usage_spike` in no incident at all.
-    pub false_spikes: usize,
+    pub(crate) false_spikes: usize,
 }
 
 impl Outcome {
     /// Alarms in no incident, of each rule, per key and month.
-    pub fn false_alarms(&self) -> [f64; 2] {
+    pub(crate) fn false_alarms(&self) -> [f64; 2] {
         let of = |alarms: usize| alarms as f64 / self.keys as f64;
         [of(self.false_spikes), of(self.denials.alarms - self.denials.right)]
     }
 }
 
 /// Simulates a month of so many keys. The same seed gives the same month.
-pub fn simulate(keys: usize, seed: u64, thresholds: &Thresholds) -> Outcome {
+pub(crate) fn simulate(keys: usize, seed: u64, thresholds: &Thresholds) -> Outcome {
     let mut outcome = Outcome { keys, ..Outcome::default() };
     for key in 0..keys {
         let mut random = Random(seed.wrapping_add(key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));

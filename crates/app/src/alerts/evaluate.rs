@@ -1,5 +1,6 @@
 //! From tables to alerts: what is so, what is so no more, and what is not worth saying twice.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
@@ -89,11 +90,13 @@ impl App {
         known: &'k mut HashMap<OrganizationId, AlertSettings>,
         organization: OrganizationId,
     ) -> Result<&'k AlertSettings, AppError> {
-        if !known.contains_key(&organization) {
-            let read = settings::read(&mut self.store.read().await?, organization).await?;
-            known.insert(organization, read);
-        }
-        Ok(&known[&organization])
+        Ok(match known.entry(organization) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(place) => {
+                let mut reader = self.store.read().await?;
+                place.insert(settings::read(&mut reader, organization).await?)
+            }
+        })
     }
 
     /// What keys are, whatever they are used for: old, about to expire, forgotten.
