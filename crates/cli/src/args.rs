@@ -1,6 +1,7 @@
 //! What was typed. Values are parsed here, once, into what they mean; what a command then does with them
 //! stands in `commands/` and the lifetime modules.
 
+pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod keys;
@@ -74,6 +75,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Show and export what organizations use
     Usage(usage::UsageArgs),
+    /// Show and close alerts: what is unusual about keys, or about to happen to them
+    Alerts(alerts::AlertsArgs),
     /// Show, verify and export what was done, by whom
     Audit(audit::AuditArgs),
     /// Manage verifiers: API servers and proxies that ask for verdicts over HTTP
@@ -497,6 +500,8 @@ mod tests {
             "completions zsh",
             &format!("keys revoke-all --org {ORG} --created-by operator --issued-before 2027-01-31 --dry-run"),
             &format!("audit list --org {ORG} --actor system --action key.removed --since 2027-01-31 --limit 5"),
+            "alerts list --state open --kind usage_spike --limit 5",
+            "alerts close alrt_0000000000000000000000001a",
             "audit export --after 7 log.ndjson",
             "audit verify --file log.ndjson",
             "orgs create Acme --idempotency-key 7",

@@ -3,6 +3,7 @@
 //! They know no rules of their own: what is allowed, the server says. All of them print the server's own JSON
 //! with `--json`, and a table or a few lines without.
 
+mod alerts;
 mod apis;
 mod apply;
 mod audit;
@@ -33,6 +34,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Keys(args) => keys::run(&Session::new(&args.client)?, args.command).await?,
         Command::Verify(args) => return verify::run(&Session::new(&args.client)?, args).await,
         Command::Usage(args) => usage::run(&args).await?,
+        Command::Alerts(args) => alerts::run(&Session::new(&args.client)?, &args.command).await?,
         Command::Audit(args) => return audit::run(&args).await,
         Command::Verifiers(args) => tokens::run(&Session::new(&args.client)?, &tokens::VERIFIERS, args.command).await?,
         Command::AdminTokens(args) => {

@@ -201,6 +201,7 @@ fn list_command(message: &str) -> Option<&'static str> {
         ("verifier", "claviger verifiers list"),
         ("admin token", "claviger admin-tokens list"),
         ("API key", "claviger keys list"),
+        ("alert", "claviger alerts list"),
     ];
     commands.into_iter().find(|(what, _)| message == format!("There is no such {what}.")).map(|(_, command)| command)
 }

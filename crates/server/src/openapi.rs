@@ -88,6 +88,7 @@ fn tags() -> Vec<utoipa::openapi::Tag> {
         tag("Keys", "Keys of any organization, on behalf of it."),
         tag("Credentials", "The operator's own: verifiers and admin tokens."),
         tag("Audit", "What was done, by whom, and proof that nothing of it was altered."),
+        tag("Alerts", "What is unusual about live keys, or about to happen to them."),
         tag("Operations", "For monitoring."),
     ]
 }

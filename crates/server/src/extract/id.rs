@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path};
-use claviger_domain::id::{AdminTokenId, KeyId, OrganizationId, VerifierId};
+use claviger_domain::id::{AdminTokenId, AlertId, KeyId, OrganizationId, VerifierId};
 use claviger_domain::key::ApiName;
 use http::request::Parts;
 
@@ -32,6 +32,10 @@ impl Identified for VerifierId {
 
 impl Identified for AdminTokenId {
     const WHAT: &'static str = "admin token";
+}
+
+impl Identified for AlertId {
+    const WHAT: &'static str = "alert";
 }
 
 impl Identified for ApiName {

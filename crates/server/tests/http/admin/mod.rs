@@ -1,3 +1,4 @@
+mod alerts;
 mod apis;
 mod audit;
 mod bulk_revoke;
