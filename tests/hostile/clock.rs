@@ -69,6 +69,7 @@ impl Bench {
             ip: None,
             referrer: None,
             scopes: &[],
+            cost: None,
             at_least_revision: Revision(0),
         };
         self.engine.verify(now, &request).decision

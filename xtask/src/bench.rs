@@ -25,3 +25,14 @@ pub(crate) fn creation() -> Result<()> {
     needs::install_missing(needs::FOR_TESTS)?;
     CommandLine::new("cargo", "bench -p claviger-bench --bench creation").run()
 }
+
+/// Measures reports of one organization's month among a year of usage; `arguments` go to the bench program as they are.
+pub(crate) fn usage(arguments: &[&str]) -> Result<()> {
+    CommandLine::new("cargo", "bench -p claviger-bench --bench usage --").arguments(arguments.iter().copied()).run()
+}
+
+/// Simulates a month of keys with planted incidents and says what the rules of alerts found; `arguments` go to the
+/// program as they are.
+pub(crate) fn simulate_alerts(arguments: &[&str]) -> Result<()> {
+    CommandLine::new("cargo", "bench -p claviger-bench --bench alerts --").arguments(arguments.iter().copied()).run()
+}

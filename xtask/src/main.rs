@@ -48,10 +48,16 @@ Claviger's chores. Run one with `cargo xtask CHORE`.
   bench-start [ARGS…]
                      Measure a server's start with 1,000,000 keys in its database, to its first verdict.
                      --database sqlite,postgres  --keys N  --runs N
+  bench-usage [ARGS…]
+                     Measure a report of one organization's month, with a year of usage of 100,000 keys in SQLite.
+                     --keys N  --organizations N  --runs N  --data DIR
   bench-compare [--quick]
                      Measure POST /v1/verify beside nginx, Envoy, djangorestframework-api-key and better-auth, each on one
                      core. Installs them into target/bench-compare. Five rounds of eight seconds for each.
                      --quick  three rounds of three seconds
+  simulate-alerts [ARGS…]
+                     Judge a simulated month of 10,000 keys by the rules of alerts: what they found, and what not.
+                     --keys N  --seed N
   instructions [--bless]
                      Compare the instructions of the hot paths with bench/instructions.txt.
                      --bless  writes the file anew
@@ -77,6 +83,8 @@ fn main() -> ExitCode {
         ["instructions", "--bless"] => instructions::bless(),
         ["bench", bench_arguments @ ..] => bench::run(bench_arguments),
         ["bench-creation"] => bench::creation(),
+        ["simulate-alerts", arguments @ ..] => bench::simulate_alerts(arguments),
+        ["bench-usage", bench_arguments @ ..] => bench::usage(bench_arguments),
         ["bench-start", bench_arguments @ ..] => bench::start(bench_arguments),
         ["fuzz", options @ ..] if let Some(options) = fuzz::Options::read(options) => fuzz::run(&options),
         ["bench-import", import_arguments @ ..] => bench_import::run(import_arguments),

@@ -111,15 +111,20 @@ impl Actor {
         if token.is_some_and(|token| token.revoked_at.is_none()) { Ok(()) } else { Err(AppError::NotTheOperator) }
     }
 
-    /// What the audit log will say that this actor did.
-    pub(crate) fn event(&self, now: Timestamp, deed: Deed) -> AuditEvent {
-        let actor = match self.identity {
+    /// Who it is, for the audit log.
+    pub(crate) fn author(&self) -> Author {
+        match self.identity {
             Identity::Operator => Author::Operator,
             Identity::AdminToken(id) => Author::AdminToken(id),
             Identity::Key(id) | Identity::OldSecret(id) => Author::Key(id),
             Identity::Member(id) => Author::Member(id),
             Identity::System => Author::System,
-        };
+        }
+    }
+
+    /// What the audit log will say that this actor did.
+    pub(crate) fn event(&self, now: Timestamp, deed: Deed) -> AuditEvent {
+        let actor = self.author();
         let (before, after) = difference(deed.before, deed.after);
         AuditEvent {
             number: 0,
@@ -386,6 +391,24 @@ impl Acting {
             Self::Member(member) => member.organization == key.organization,
             Self::Key { key: mine, .. } => {
                 mine.organization == key.organization && mine.api == key.api && key.environment <= mine.environment
+            }
+        }
+    }
+
+    /// The key that acts.
+    pub(crate) fn key_id(&self) -> Option<KeyId> {
+        match self {
+            Self::Operator | Self::Member(_) => None,
+            Self::Key { key, .. } => Some(key.id),
+        }
+    }
+
+    /// Whether the actor holds a scope, and its parent too.
+    pub(crate) fn holds(&self, scope: &Scope) -> bool {
+        match self {
+            Self::Operator | Self::Member(_) => true,
+            Self::Key { key, parent, .. } => {
+                key.scopes.contains(scope) && parent.as_ref().is_none_or(|parent| parent.scopes.contains(scope))
             }
         }
     }

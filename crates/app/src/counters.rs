@@ -14,7 +14,7 @@ use claviger_store::usage::UsageRow;
 use claviger_store::{Store, StoreError, keys, usage};
 
 use crate::StartError;
-use crate::usage::{NO_SCOPE, ROWS_PER_WRITE};
+use crate::usage::{NO_SCOPE, ROWS_PER_WRITE, warn_of_late};
 
 /// Makes the engine, which counts in the file under an incarnation of its own, if there is to be a file.
 pub(crate) async fn open(
@@ -139,7 +139,7 @@ async fn write_down(store: &Store, incarnation: i64, totals: Vec<RecoveredTotal>
     let live = |total: &RecoveredTotal| known.get(&total.key).filter(|key| key.environment == Environment::Live);
     let rows: Vec<UsageRow> = totals.iter().filter_map(|total| live(total).map(|key| row_of(key, total))).collect();
     for rows in rows.chunks(ROWS_PER_WRITE) {
-        usage::put_totals(store, incarnation, rows).await?;
+        warn_of_late(usage::put_totals(store, incarnation, rows).await?);
     }
     tracing::info!(totals = rows.len(), "usage of the process before is written down");
     Ok(())
@@ -155,6 +155,7 @@ fn row_of(key: &Key, total: &RecoveredTotal) -> UsageRow {
         outcome: total.outcome.as_str().to_owned(),
         total: i64::try_from(total.count).unwrap_or(i64::MAX),
         last_used: total.outcome.is_allowed().then_some(total.last_used),
+        parent: key.parent_id,
     }
 }
 

@@ -11,6 +11,7 @@
 //! ones.
 
 pub mod actor;
+pub mod alerts;
 pub mod audit;
 mod counters;
 pub mod credentials;
@@ -37,8 +38,10 @@ use claviger_engine::{Engine, EngineOptions};
 use claviger_store::{OpenError, Store, snapshot};
 
 pub use actor::Actor;
+pub use alerts::settings::AlertSettings;
 pub use audit::{AuditExport, AuditVerification, AuditWalk};
 pub use claviger_store::admin_tokens::AdminToken;
+pub use claviger_store::alerts::AlertFilter;
 pub use claviger_store::audit::{AuditFilter, ListedEvent};
 pub use claviger_store::deliveries::{Attempt as DeliveryAttempt, Delivery as WebhookDelivery, Replay};
 pub use claviger_store::idempotency::Attempt;
@@ -55,7 +58,12 @@ pub use members::{Invited, RemoveMember, RemovedMember, Rest};
 pub use mutation::{Commit, Mutated, Mutation};
 pub use organizations::UpdateOrganization;
 pub use subscriptions::{SetSubscription, SubscriptionReport};
-pub use usage::{UsageCounts, UsageQuery, UsageReport};
+pub use usage::UsageCounts;
+pub use usage::export::{ExportCursor, ExportFormat, ExportQuery, ExportRange, UsageExport};
+pub use usage::report::{
+    Calls, DayUsage, KeyUsage, OrganizationUsage, OtherKeys, Quota, UsageQuery, UsageRange, UsageReport,
+};
+pub use usage::retention::UsageRetention;
 
 use delivery::Delivery;
 use follower::Follower;
@@ -97,6 +105,7 @@ impl App {
         maintenance::shed_expired(&engine, clock.now());
         let follower = Follower::start(store.clone(), Arc::clone(&engine));
         follower.load().await?;
+        usage::seed::seed(&store, &engine, clock.now()).await?;
         guard::start(store.clone(), &follower);
         let writer = Writer::start(store.clone(), follower, Arc::clone(&clock));
         let (room, ledger) = (Room::default(), Ledger::new(incarnation));

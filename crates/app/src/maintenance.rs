@@ -50,6 +50,16 @@ pub(crate) fn start(app: &Arc<App>) {
             {
                 tracing::error!(%error, "housekeeping failed; trying again");
             }
+            if tick.is_multiple_of(FORGET_EVERY_FLUSHES)
+                && let Err(error) = app.tend_usage().await
+            {
+                tracing::error!(%error, "usage could not be added up by day; trying again");
+            }
+            if tick.is_multiple_of(FORGET_EVERY_FLUSHES)
+                && let Err(error) = app.evaluate_alerts().await
+            {
+                tracing::error!(%error, "alerts could not be judged; trying again");
+            }
         }
     });
 }

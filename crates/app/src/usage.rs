@@ -1,10 +1,17 @@
 //! Usage: from the engine's counters to the table (live keys) or to memory (test keys), and back as reports.
+//!
+//! Reading order: this file (how counts get there), [`report`] (what is shown of them), [`export`], [`retention`] (hours
+//! become days, and are forgotten).
 
+pub mod export;
 mod memory;
+pub mod report;
+pub mod retention;
+pub(crate) mod seed;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use claviger_domain::id::{KeyId, OrganizationId};
@@ -12,11 +19,12 @@ use claviger_domain::key::{ApiName, Environment, Key};
 use claviger_domain::time::Timestamp;
 use claviger_engine::{Outcome, UsageTotal};
 use claviger_store::usage::UsageRow;
-use claviger_store::{Connection, apis, organizations, usage};
+use claviger_store::{Connection, usage};
+use tokio::sync::OnceCell;
 
 use self::memory::Memory;
-use crate::actor::{Acting, Need};
-use crate::{Actor, App, AppError, KeyRow};
+use self::retention::UsageRetention;
+use crate::{App, AppError, KeyRow};
 
 /// Name of the scope of calls to endpoints that the definition does not list.
 pub const NO_SCOPE: &str = "none";
@@ -33,33 +41,8 @@ const HOURS_REMEMBERED: i64 = 4;
 /// The engine closes hours that are so many before the present one.
 const HOURS_OPEN: i64 = 2;
 
-/// Whose usage. The operator names both; a key that acts asks for its own place.
-#[derive(Clone, Debug, Default)]
-pub struct UsageQuery {
-    /// The organization.
-    pub organization: Option<OrganizationId>,
-    /// The api.
-    pub api: Option<ApiName>,
-}
-
-/// The calls of this month (UTC).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UsageReport {
-    /// Whose.
-    pub organization: OrganizationId,
-    /// To which api.
-    pub api: ApiName,
-    /// First instant of the month.
-    pub period_start: Timestamp,
-    /// First instant after the month.
-    pub period_end: Timestamp,
-    /// With all of the organization's keys.
-    pub organization_counts: UsageCounts,
-    /// With the key that asks, when a key does.
-    pub key_counts: Option<UsageCounts>,
-}
-
-/// Calls, counted in several ways. Every `by_` adds up to `total`, and `billable` counts units.
+/// Calls, counted in several ways. Every `by_` adds up to `total`; `billable` counts units, of which a call may cost
+/// none or many.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UsageCounts {
     /// All of them.
@@ -68,7 +51,7 @@ pub struct UsageCounts {
     pub allowed: u64,
     /// Those that were refused.
     pub denied: u64,
-    /// The units that those used that passed with a live key: what they cost together.
+    /// The units that those cost which passed, with live keys.
     pub billable: u64,
     /// By the scope of the endpoint.
     pub by_scope: BTreeMap<String, u64>,
@@ -79,16 +62,16 @@ pub struct UsageCounts {
 }
 
 impl UsageCounts {
-    fn add(&mut self, environment: Environment, scope: &str, outcome: &str, total: u64) {
-        let is_billed = environment == Environment::Live && matches!(outcome, ALLOWED | EXTRA_UNITS);
-        self.billable += if is_billed { total } else { 0 };
+    pub(crate) fn add(&mut self, environment: Environment, scope: &str, outcome: &str, total: u64) {
+        let is_live = environment == Environment::Live;
+        if is_live && matches!(outcome, ALLOWED | EXTRA_UNITS) {
+            self.billable += total;
+        }
         if outcome == EXTRA_UNITS {
             return;
         }
         self.total += total;
-        // For whoever reads a report, a call that passed is one, whatever it cost.
-        let outcome = if outcome == ALLOWED_FREE { ALLOWED } else { outcome };
-        if outcome == ALLOWED {
+        if matches!(outcome, ALLOWED | ALLOWED_FREE) {
             self.allowed += total;
         } else {
             self.denied += total;
@@ -100,51 +83,6 @@ impl UsageCounts {
 }
 
 impl App {
-    /// The calls of this month, up to this very moment.
-    pub async fn usage(&self, actor: &Actor, query: UsageQuery) -> Result<UsageReport, AppError> {
-        let now = self.now();
-        let mut reader = self.store.read().await?;
-        let (organization, api, key) = match actor.look_up(&mut reader, Need::ReadUsage, now).await? {
-            Acting::Key { key, .. } => (key.organization, key.api.clone(), Some(key.id)),
-            acting @ (Acting::Operator | Acting::Member(_)) => {
-                let own = if let Acting::Member(member) = acting { Some(member.organization) } else { None };
-                let organization = own.or(query.organization).ok_or(AppError::invalid("organization", "is missing"))?;
-                let api = query.api.ok_or(AppError::invalid("api", "is missing"))?;
-                let found = organizations::find(&mut reader, organization).await?;
-                found.ok_or(AppError::NotFound { what: "organization" })?;
-                apis::find(&mut reader, &api).await?.ok_or(AppError::NotFound { what: "API" })?;
-                (organization, api, None)
-            }
-        };
-        drop(reader);
-        let place = (organization, api);
-        let (period_start, period_end) = (now.month_start(), now.next_month_start());
-        let hours = period_start.hour()..period_end.hour();
-        // First what is not written, then a view of the table: what is written in between is in both, and the table's part
-        // is taken away again.
-        let unwritten = self.collect_usage().await.of(&place, &hours);
-        let mut reader = self.store.read().await?;
-        let unwritten = self.less_what_is_written(&mut reader, &place, unwritten).await?;
-        let counts = async |reader: &mut _, key| {
-            let mut counts = UsageCounts::default();
-            for sum in usage::sum(reader, place.0, &place.1, key, hours.clone()).await? {
-                counts.add(Environment::Live, &sum.scope, &sum.outcome, sum.total.unsigned_abs());
-            }
-            for (bucket, more) in unwritten.iter().filter(|(bucket, _)| key.is_none_or(|key| key == bucket.key)) {
-                counts.add(Environment::Live, &bucket.scope, &bucket.outcome, *more);
-            }
-            self.ledger.memory().add_to(&mut counts, &place, key, &hours);
-            Ok::<_, AppError>(counts)
-        };
-        let organization_counts = counts(&mut reader, None).await?;
-        let key_counts = match key {
-            Some(key) => Some(counts(&mut reader, Some(key)).await?),
-            None => None,
-        };
-        let (organization, api) = place;
-        Ok(UsageReport { organization, api, period_start, period_end, organization_counts, key_counts })
-    }
-
     /// How much more each total is than what the table has of it.
     async fn less_what_is_written(
         &self,
@@ -187,7 +125,7 @@ impl App {
     pub(crate) async fn flush_usage(&self) -> Result<(), AppError> {
         let due: Vec<UsageRow> = self.collect_usage().await.pending.values().cloned().collect();
         for rows in due.chunks(ROWS_PER_WRITE) {
-            usage::put_totals(&self.store, self.ledger.incarnation, rows).await?;
+            warn_of_late(usage::put_totals(&self.store, self.ledger.incarnation, rows).await?);
             self.ledger.unwritten.lock().await.wrote(rows);
             self.ledger.memory().wrote(rows);
         }
@@ -220,9 +158,23 @@ pub(crate) struct Ledger {
     collections_started: AtomicU64,
     unwritten: tokio::sync::Mutex<Unwritten>,
     memory: Mutex<Memory>,
+    retention: Mutex<UsageRetention>,
+    /// The hour in which hours were last made days of.
+    tended_in: AtomicI64,
+    /// The last hour whose calls were judged.
+    pub(crate) judged_hour: AtomicI64,
+    /// What tells this database from every other.
+    deployment: OnceCell<[u8; 16]>,
 }
 
 type Place = (OrganizationId, ApiName);
+
+/// Totals of hours that are not kept any more say nothing that could be added to what was made of them.
+pub(crate) fn warn_of_late(totals: usize) {
+    if totals > 0 {
+        tracing::warn!(totals, "usage of hours that are not kept any more came too late and is not counted");
+    }
+}
 
 #[derive(PartialEq, Eq, Hash, Clone)]
 struct Bucket {
@@ -279,6 +231,10 @@ impl Ledger {
             collections_started: AtomicU64::new(0),
             unwritten: tokio::sync::Mutex::default(),
             memory: Mutex::default(),
+            retention: Mutex::default(),
+            tended_in: AtomicI64::new(i64::MIN),
+            judged_hour: AtomicI64::new(i64::MIN),
+            deployment: OnceCell::new(),
         }
     }
 
@@ -320,6 +276,7 @@ impl Ledger {
             outcome: bucket.outcome.clone(),
             total: count,
             last_used: total.outcome.is_allowed().then_some(total.last_used),
+            parent: None,
         };
         unwritten.pending.insert(bucket, row);
     }

@@ -1,10 +1,12 @@
 //! What was typed. Values are parsed here, once, into what they mean; what a command then does with them
 //! stands in `commands/` and the lifetime modules.
 
+pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod keys;
 pub(crate) mod subscriptions;
+pub(crate) mod usage;
 pub(crate) mod values;
 pub(crate) mod webhooks;
 
@@ -77,8 +79,10 @@ pub(crate) enum Command {
     Keys(keys::KeysArgs),
     /// Ask whether a key may make a call; exits with 0 when it may, 1 when not
     Verify(VerifyArgs),
-    /// Show an organization's usage in the current period
-    Usage(UsageArgs),
+    /// Show and export what organizations use
+    Usage(usage::UsageArgs),
+    /// Show and close alerts: what is unusual about keys, or about to happen to them
+    Alerts(alerts::AlertsArgs),
     /// Show, verify and export what was done, by whom
     Audit(audit::AuditArgs),
     /// Manage webhook endpoints: programs that are told what happens, as it happens
@@ -403,19 +407,6 @@ pub(crate) struct VerifyArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// `claviger usage`.
-#[derive(Debug, Args)]
-pub(crate) struct UsageArgs {
-    /// The organization
-    #[arg(long, value_name = "ID")]
-    pub(crate) org: OrganizationId,
-    /// The API
-    #[arg(long, value_name = "NAME")]
-    pub(crate) api: ApiName,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
 /// `claviger verifiers`.
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -545,10 +536,17 @@ mod tests {
             &format!("keys rotate {KEY} --overlap 7d"),
             &format!("keys revoke {KEY} --reason leaked"),
             &format!("usage --org {ORG} --api tork"),
+            &format!("usage --org {ORG} --api tork --period 2026-10 --json"),
+            &format!("usage --org {ORG} --api tork --from 2026-10-01 --to 2026-10-07"),
+            "usage list --api tork --period 2026-10",
+            "usage export --format cloudevents --period 2026-10",
+            "usage export --format csv --from 2026-10-01 usage.csv",
             "admin-tokens revoke adm_0000000000000000000000001a",
             "completions zsh",
             &format!("keys revoke-all --org {ORG} --created-by operator --issued-before 2027-01-31 --dry-run"),
             &format!("audit list --org {ORG} --actor system --action key.removed --since 2027-01-31 --limit 5"),
+            "alerts list --state open --kind usage_spike --limit 5",
+            "alerts close alrt_0000000000000000000000001a",
             "audit export --after 7 log.ndjson",
             "audit verify --file log.ndjson",
             "orgs create Acme --idempotency-key 7",

@@ -3,6 +3,7 @@
 //! They know no rules of their own: what is allowed, the server says. All of them print the server's own JSON
 //! with `--json`, and a table or a few lines without.
 
+mod alerts;
 mod apis;
 mod apply;
 mod audit;
@@ -35,7 +36,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Subscriptions(args) => subscriptions::run(&Session::new(&args.client)?, args.command).await?,
         Command::Keys(args) => keys::run(&Session::new(&args.client)?, args.command).await?,
         Command::Verify(args) => return verify::run(&Session::new(&args.client)?, args).await,
-        Command::Usage(args) => usage::run(&Session::new(&args.client)?, &args).await?,
+        Command::Usage(args) => usage::run(&args).await?,
+        Command::Alerts(args) => alerts::run(&Session::new(&args.client)?, &args.command).await?,
         Command::Audit(args) => return audit::run(&args).await,
         Command::Webhooks(args) => webhooks::run(&Session::new(&args.client)?, args.command).await?,
         Command::Mail(args) => webhooks::run_mail(&Session::new(&args.client)?, args.command).await?,

@@ -9,9 +9,10 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::str::FromStr;
 
-use claviger_app::Database;
+use claviger_app::{Database, UsageRetention};
 use claviger_courier::{Reach, Sender, SmtpUrl};
 use claviger_domain::address::{ForwardingHeader, IpRule, TrustedProxies};
+use claviger_domain::limits;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -30,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) mail_from: Option<Sender>,
     pub(crate) webhooks_allow_http: Option<bool>,
     pub(crate) webhooks_allow_private_networks: Option<bool>,
+    pub(crate) usage_hours_kept_days: Option<u16>,
+    pub(crate) usage_days_kept_days: Option<u16>,
 }
 
 /// Everything the server needs to know.
@@ -49,6 +52,7 @@ pub(crate) struct ServerConfig {
     pub(crate) mail_from: Sender,
     /// Where webhooks may go.
     pub(crate) reach: Reach,
+    pub(crate) usage: UsageRetention,
 }
 
 /// How much is logged.
@@ -123,6 +127,8 @@ impl Settings {
             webhooks_allow_private_networks: self
                 .webhooks_allow_private_networks
                 .or(weaker.webhooks_allow_private_networks),
+            usage_hours_kept_days: self.usage_hours_kept_days.or(weaker.usage_hours_kept_days),
+            usage_days_kept_days: self.usage_days_kept_days.or(weaker.usage_days_kept_days),
         }
     }
 
@@ -139,6 +145,14 @@ impl Settings {
             let mistake = "mail.smtp_url is set, but not mail.from: say who mails are from".to_owned();
             return Err(ConfigMistakes(vec![mistake]));
         }
+        let kept = UsageRetention::default();
+        let hours = self.usage_hours_kept_days.unwrap_or(kept.hours_kept_days());
+        let days = self.usage_days_kept_days.unwrap_or(kept.days_kept_days());
+        let usage = UsageRetention::new(hours, days).ok_or_else(|| {
+            ConfigMistakes(vec![format!(
+                "usage.days_kept_days is {days}, which is less than the {hours} of usage.hours_kept_days"
+            )])
+        })?;
         let header = self.forwarding_header.unwrap_or(TrustedProxies::default().header());
         Ok(ServerConfig {
             listen,
@@ -154,6 +168,7 @@ impl Settings {
                 allows_http: self.webhooks_allow_http.unwrap_or_default(),
                 allows_private_networks: self.webhooks_allow_private_networks.unwrap_or_default(),
             },
+            usage,
         })
     }
 }
@@ -174,7 +189,7 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 /// Whom mails are from that are written into a folder.
 const MAIL_FROM: &str = "Claviger <claviger@localhost>";
 
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
     "listen",
     "internal_listen",
     "database_url",
@@ -184,10 +199,12 @@ const SETTINGS: [&str; 9] = [
     "log",
     "mail",
     "webhooks",
+    "usage",
 ];
 const LOG_SETTINGS: [&str; 2] = ["level", "format"];
 const MAIL_SETTINGS: [&str; 2] = ["smtp_url", "from"];
 const WEBHOOKS_SETTINGS: [&str; 2] = ["allow_http", "allow_private_networks"];
+const USAGE_SETTINGS: [&str; 2] = ["hours_kept_days", "days_kept_days"];
 
 /// Turns a parsed file into settings, by hand: serde stops at the first mistake.
 struct Reader<'t> {
@@ -213,6 +230,7 @@ impl Reader<'_> {
             "log" => self.log(settings, value),
             "mail" => self.mail(settings, value),
             "webhooks" => self.webhooks(settings, value),
+            "usage" => self.usage(settings, value),
             unknown => self.unknown(key.span(), "", unknown, &SETTINGS),
         }
     }
@@ -258,12 +276,39 @@ impl Reader<'_> {
         }
     }
 
+    fn usage(&mut self, settings: &mut Settings, value: &Value<'_>) {
+        let Some(table) = value.get_ref().as_table() else {
+            return self.wrong_type("usage", value, "a table: [usage]");
+        };
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                name @ "hours_kept_days" => {
+                    settings.usage_hours_kept_days = self.days(name, value, limits::USAGE_HOURS_KEPT_DAYS);
+                }
+                name @ "days_kept_days" => {
+                    settings.usage_days_kept_days = self.days(name, value, limits::USAGE_DAYS_KEPT_DAYS);
+                }
+                unknown => self.unknown(key.span(), "usage.", unknown, &USAGE_SETTINGS),
+            }
+        }
+    }
+
     fn flag(&mut self, name: &str, value: &Value<'_>) -> Option<bool> {
         let found = value.get_ref().as_bool();
         if found.is_none() {
             self.wrong_type(name, value, "true or false");
         }
         found
+    }
+
+    fn days(&mut self, name: &str, value: &Value<'_>, allowed: std::ops::RangeInclusive<u16>) -> Option<u16> {
+        let digits = value.get_ref().as_integer().filter(|integer| integer.radix() == 10);
+        let days = digits.and_then(|integer| integer.as_str().parse().ok()).filter(|days| allowed.contains(days));
+        if days.is_none() {
+            let expected = format!("a whole number from {} to {}", allowed.start(), allowed.end());
+            self.wrong_type(&format!("usage.{name}"), value, &expected);
+        }
+        days
     }
 
     fn networks(&mut self, value: &Value<'_>) -> Option<Vec<IpRule>> {
@@ -381,6 +426,8 @@ mod tests {
             mail_from,
             webhooks_allow_http,
             webhooks_allow_private_networks,
+            usage_hours_kept_days,
+            usage_days_kept_days,
         } = spelled_out;
         // The default database has no URL of its own; the file shows one in a comment.
         assert!(database.is_none() && DEFAULT_FILE.contains("\n# database_url = "));
@@ -388,6 +435,7 @@ mod tests {
         assert!(forwarding_header.is_some() && cores.is_some() && log_level.is_some() && log_format.is_some());
         assert!(smtp_url.is_none() && DEFAULT_FILE.contains("\n# smtp_url = "));
         assert!(mail_from.is_some() && webhooks_allow_http.is_some() && webhooks_allow_private_networks.is_some());
+        assert!(usage_hours_kept_days.is_some() && usage_days_kept_days.is_some());
     }
 
     #[test]
@@ -397,7 +445,8 @@ mod tests {
              database_url = \"postgres://ada:pw@db.test/keys\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
              forwarding_header = \"forwarded\"\ncores = 4\nlog = { level = \"debug\", format = \"json\" }\n\
              mail = { smtp_url = \"smtps://ada:pw@mail.test\", from = \"Keys <keys@mail.test>\" }\n\
-             webhooks = { allow_http = true, allow_private_networks = true }",
+             webhooks = { allow_http = true, allow_private_networks = true }\n\
+             usage = { hours_kept_days = 40, days_kept_days = 400 }",
         );
         let expected = Settings {
             listen: Some("[::1]:80".parse().unwrap()),
@@ -412,6 +461,8 @@ mod tests {
             mail_from: Some("Keys <keys@mail.test>".parse().unwrap()),
             webhooks_allow_http: Some(true),
             webhooks_allow_private_networks: Some(true),
+            usage_hours_kept_days: Some(40),
+            usage_days_kept_days: Some(400),
         };
         assert!(!format!("{expected:?}").contains("ada:pw"));
         assert_eq!(settings, Ok(expected));
@@ -427,11 +478,23 @@ mod tests {
         line 4: each of trusted_proxies "10.0.0.1/8": 10.0.0.1/8 has host bits set; did you mean 10.0.0.0/8?
         line 4: each of trusted_proxies must be a text in quotes, not a TOML integer
         line 5: forwarding_header "x-real-ip": must be "x-forwarded-for" or "forwarded"
-        line 6: colour is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log, mail, webhooks
+        line 6: colour is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log, mail, webhooks, usage
         line 8: log.level "loud": must be one of "off", "error", "warn", "info", "debug", "trace"
         line 9: log.file is not a setting; there are log.level, log.format
         line 10: log.cores is not a setting; there are log.level, log.format
         "#);
+    }
+
+    #[test]
+    fn usage_is_kept_for_a_while_at_least() {
+        let said = mistakes("[usage]\nhours_kept_days = 34\ndays_kept_days = 3661\nweeks = 1");
+        assert_eq!(said[0], "line 2: usage.hours_kept_days must be a whole number from 35 to 400, not a TOML integer");
+        assert!(
+            said[1].starts_with("line 3: usage.days_kept_days") && said[2].starts_with("line 4: usage.weeks"),
+            "{said:?}"
+        );
+        let shorter = Settings::parse("usage = { hours_kept_days = 90, days_kept_days = 60 }").unwrap().resolve();
+        assert!(shorter.unwrap_err().to_string().starts_with("usage.days_kept_days is 60"));
     }
 
     #[test]

@@ -91,6 +91,14 @@ impl Connection {
         answer.map(|answer| answer.content().to_vec()).map_err(|error| self.failure(error, path))
     }
 
+    /// A part of a text that is not JSON, and the query of the part after it.
+    pub(crate) async fn get_part(&self, path: &str, query: Query<'_>) -> Result<(Vec<u8>, Option<String>), Failure> {
+        let query: Vec<_> = query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+        let answer = self.management.request(Method::GET, path, &query, None).await;
+        let answer = answer.map_err(|error| self.failure(error, path))?;
+        Ok((answer.content().to_vec(), answer.next_query))
+    }
+
     pub(crate) async fn patch(&self, path: &str, body: Value) -> Result<Value, Failure> {
         self.ask(Method::PATCH, path, &[], Some(Body::Json(body))).await
     }
@@ -198,6 +206,7 @@ fn list_command(message: &str) -> Option<&'static str> {
         ("admin token", "claviger admin-tokens list"),
         ("API key", "claviger keys list"),
         ("webhook endpoint", "claviger webhooks list"),
+        ("alert", "claviger alerts list"),
     ];
     commands.into_iter().find(|(what, _)| message == format!("There is no such {what}.")).map(|(_, command)| command)
 }

@@ -65,6 +65,7 @@ impl Node {
             Failure::new(error.to_string()).next(next)
         })?;
         app.set_up_delivery(delivery_settings(directory, config)?);
+        app.keep_usage_for(config.usage);
         let state = ServerState {
             app: Arc::clone(&app),
             trusted_proxies: Arc::new(config.trusted_proxies.clone()),

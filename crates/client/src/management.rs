@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use claviger_domain::change::Revision;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LINK};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
@@ -157,6 +157,8 @@ pub struct Answer {
     pub revision: Option<Revision>,
     /// Whether the request was done before, and this is the answer that was given then.
     pub replayed: bool,
+    /// The query of what comes after this part of a longer answer, by its `Link` with `rel="next"`.
+    pub next_query: Option<String>,
     content: Bytes,
 }
 
@@ -177,7 +179,7 @@ impl Answer {
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { status, revision, replayed, content: _ } = self;
+        let Self { status, revision, replayed, next_query: _, content: _ } = self;
         let mut shown = f.debug_struct("Answer");
         shown.field("status", status).field("revision", revision).field("replayed", replayed).finish_non_exhaustive()
     }
@@ -266,7 +268,8 @@ impl Management {
         }
         let revision = headers.get("claviger-revision").and_then(|value| value.to_str().ok()?.parse().ok());
         let replayed = headers.get(IDEMPOTENCY_REPLAYED).is_some_and(|value| value == "true");
-        Ok(Answer { status: status.as_u16(), revision: revision.map(Revision), replayed, content })
+        let next_query = headers.get(LINK).and_then(|link| next_query(link.to_str().ok()?));
+        Ok(Answer { status: status.as_u16(), revision: revision.map(Revision), replayed, next_query, content })
     }
 
     fn build(
@@ -338,6 +341,12 @@ struct Problem {
     detail: String,
     field: Option<String>,
     report: Option<Box<Value>>,
+}
+
+/// The query of a link to the next part.
+fn next_query(link: &str) -> Option<String> {
+    let target = link.strip_prefix('<')?.strip_suffix(">; rel=\"next\"")?;
+    target.split_once('?').map(|(_, query)| query.to_owned())
 }
 
 fn refusal(status: StatusCode, content: &[u8]) -> ClientError {

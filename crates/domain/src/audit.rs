@@ -202,6 +202,12 @@ actions! {
     MemberUpdated = "member.updated",
     /// A member was taken out of the organization.
     MemberRemoved = "member.removed",
+    /// An alert was opened.
+    AlertOpened = "alert.opened",
+    /// An alert was closed.
+    AlertClosed = "alert.closed",
+    /// An organization's settings of alerts were changed.
+    AlertSettingsUpdated = "alert_settings.updated",
     /// An api's definition was applied.
     ApiApplied = "api.applied",
     /// A verifier was made.

@@ -141,6 +141,10 @@ id!(
 );
 
 id!(
+    /// An alert.
+    AlertId, "alrt_"
+);
+id!(
     /// A member: a person in an organization.
     MemberId, "mem_"
 );

@@ -13,9 +13,11 @@
 //! [`mail`] (how people and their programs learn).
 
 pub mod address;
+pub mod alert;
 pub mod audit;
 pub mod change;
 pub mod credential;
+pub mod day;
 pub mod definition;
 pub mod denial;
 pub mod endpoint;

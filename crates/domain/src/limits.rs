@@ -106,3 +106,14 @@ pub const EMAIL_BYTES_MAX: usize = 254;
 pub const MAIL_SUBJECT_CHARS_MAX: usize = 200;
 /// Longest text of a mail.
 pub const MAIL_TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Most days of one report of usage.
+pub const USAGE_REPORT_DAYS_MAX: u32 = 366;
+/// Keys that a report of usage lists one by one; those with fewer calls are added up.
+pub const USAGE_REPORT_KEYS_MAX: usize = 100;
+/// Most lines of one answer that exports usage.
+pub const USAGE_EXPORT_ROWS_MAX: u32 = 10_000;
+/// For how many days usage is kept by the hour, at least and at most. A billing period must be kept whole, wherever its
+/// days begin: what its limits were used for is read from it at a start.
+pub const USAGE_HOURS_KEPT_DAYS: std::ops::RangeInclusive<u16> = 35..=400;
+/// For how many days usage is kept by the day, at least and at most.
+pub const USAGE_DAYS_KEPT_DAYS: std::ops::RangeInclusive<u16> = 35..=3660;

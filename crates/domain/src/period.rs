@@ -6,6 +6,7 @@ use std::str::FromStr;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use crate::day::{Day, Month};
 use crate::subscription::AnchorDay;
 use crate::time::Timestamp;
 
@@ -30,6 +31,22 @@ impl TimeZone {
     /// Its name, as the database spells it.
     pub fn name(&self) -> &str {
         self.0.iana_name().unwrap_or("UTC")
+    }
+
+    /// The first whole hour of a day here, counted since the Unix epoch: the first that does not begin before it does.
+    /// The hours of usage from that one up to the next day's first are the day's.
+    pub fn first_hour(&self, day: Day) -> i64 {
+        let Ok(midnight) = day.date().to_zoned(self.0.clone()) else { return i64::MAX / MICROS_PER_HOUR };
+        // Where the clocks are put forward at midnight the day begins later.
+        let start = midnight.start_of_day().unwrap_or(midnight).timestamp().as_microsecond();
+        start.div_euclid(MICROS_PER_HOUR) + i64::from(start.rem_euclid(MICROS_PER_HOUR) > 0)
+    }
+
+    /// The day here that an hour of usage is of.
+    pub fn day_of(&self, hour: i64) -> Day {
+        let day = Day::of(Timestamp::from_micros(hour.saturating_mul(MICROS_PER_HOUR)).to_zoned(&self.0).date());
+        // Its day may have begun within the hour, which is then still the day's before.
+        if self.first_hour(day) > hour { day.minus(1) } else { day }
     }
 }
 
@@ -128,17 +145,19 @@ impl BillingCalendar {
         Period { number: number as u16, start: self.start(number), end: self.start(number + 1) }
     }
 
+    /// The period that begins in a month.
+    pub fn period_of(&self, month: Month) -> Period {
+        let number = month.number();
+        Period { number, start: self.start(i64::from(number)), end: self.start(i64::from(number) + 1) }
+    }
+
     /// The first instant of the period that begins in a month, counted from January 1970.
     fn start(&self, number: i64) -> Timestamp {
         let (year, month) = (1970 + number.div_euclid(12), number.rem_euclid(12) + 1);
         let Ok(first) = Date::new(year as i16, month as i8, 1) else { return Timestamp::from_micros(i64::MAX) };
         let day = self.anchor_day.map_or(1, AnchorDay::get).min(first.days_in_month().unsigned_abs());
         let date = Date::new(first.year(), first.month(), day as i8).unwrap_or(first);
-        let Ok(midnight) = date.to_zoned(self.time_zone.0.clone()) else { return Timestamp::from_micros(i64::MAX) };
-        // Where the clocks are put forward at midnight the day begins later.
-        let start = midnight.start_of_day().unwrap_or(midnight).timestamp().as_microsecond();
-        let hour = start.div_euclid(MICROS_PER_HOUR) + i64::from(start.rem_euclid(MICROS_PER_HOUR) > 0);
-        Timestamp::from_micros(hour.saturating_mul(MICROS_PER_HOUR))
+        Timestamp::from_micros(self.time_zone.first_hour(Day::of(date)).saturating_mul(MICROS_PER_HOUR))
     }
 }
 
@@ -199,6 +218,43 @@ mod tests {
             }
         }
         assert_eq!(calendar("UTC", None).period(Timestamp::from_micros(-1)).number, 0);
+    }
+
+    #[test]
+    fn every_hour_is_of_one_day_and_periods_are_whole_days() {
+        let zones = [
+            "UTC",
+            "Europe/Berlin",
+            "Asia/Kolkata",
+            "Asia/Kathmandu",
+            "Africa/Cairo",
+            "America/Sao_Paulo",
+            "Pacific/Apia",
+        ];
+        for zone in zones {
+            let zone: TimeZone = zone.parse().unwrap();
+            let mut hour = "2011-12-20T00:00:00Z".parse::<Timestamp>().unwrap().hour();
+            let mut day = zone.day_of(hour);
+            let mut lengths = std::collections::BTreeSet::new();
+            for _ in 0..400 {
+                // Where a day was left out, as in Apia, it has no hours.
+                let (first, end) = (zone.first_hour(day), zone.first_hour(day.next()));
+                let next = zone.day_of(end);
+                assert!((first..end).contains(&hour), "{zone} {day}");
+                assert!((first..end).all(|hour| zone.day_of(hour) == day), "{zone} {day}");
+                lengths.insert(end - first);
+                (hour, day) = (end, next);
+            }
+            assert!(
+                lengths.contains(&24) && lengths.iter().all(|hours| (23..=25).contains(hours)),
+                "{zone} {lengths:?}"
+            );
+        }
+        let calendar = calendar("Asia/Kolkata", Some(31));
+        let period = calendar.period_of("2026-02".parse().unwrap());
+        assert_eq!((period.start.to_string().as_str(), period.number), ("2026-02-27T19:00:00Z", 673));
+        assert_eq!(calendar.period(period.start), period);
+        assert_eq!(calendar.time_zone.first_hour("2026-02-28".parse().unwrap()), period.start.hour());
     }
 
     #[test]

@@ -92,6 +92,7 @@ fn tags() -> Vec<utoipa::openapi::Tag> {
         tag("Webhooks", "What happened, told to other programs as it happens."),
         tag("Mail", "Whether mails arrive."),
         tag("Audit", "What was done, by whom, and proof that nothing of it was altered."),
+        tag("Alerts", "What is unusual about live keys, or about to happen to them."),
         tag("Operations", "For monitoring."),
     ]
 }
@@ -204,13 +205,13 @@ fn errors(operation: &Operation, group: Group, path: &str, is_mutation: bool) ->
     add(group == Group::Admin, 403, "A rule forbids it, whoever asks, or it is nothing that the member may do.");
     add(
         path.contains('{')
-            || path == "/admin/v1/usage"
+            || path.starts_with("/admin/v1/usage")
             || path == "/admin/v1/invitations/accept"
             || (["/admin/v1/keys", "/admin/v1/webhooks"].contains(&path) && is_mutation),
         404,
         "There is no such thing, or it is somebody else's.",
     );
-    add(is_mutation && has_states, 409, "The state of things does not allow it.");
+    add((is_mutation && has_states) || path == "/admin/v1/usage/export", 409, "The state of things does not allow it.");
     add(is_mutation && path.contains("keys/{id}"), 412, "The key has changed since `If-Match` was read.");
     add(has_body, 413, "The body is too large.");
     add(has_body, 415, "The body is not of a type that is understood here.");

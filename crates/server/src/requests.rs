@@ -2,11 +2,13 @@
 
 #![expect(clippy::option_option, reason = "absent, null and a value are three things")]
 
+pub(crate) mod usage;
+
 use std::fmt::Write as _;
 
 use claviger_app::{
     CreateKey, KeyFilter, KeyPlace, Lifetime, PageRequest, RemoveMember, Rest, SetSubscription, UpdateKey,
-    UpdateOrganization, UsageQuery,
+    UpdateOrganization,
 };
 use claviger_domain::address::IpRule;
 use claviger_domain::endpoint::EndpointPattern;
@@ -340,23 +342,6 @@ pub(crate) struct RevokeQuery {
 impl FromQuery for RevokeQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
         Ok(Self { reason: parameters.take_text("reason")? })
-    }
-}
-
-/// Whose usage.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "the document's side of UsageQuery")]
-pub(crate) struct UsageParameters {
-    /// The organization.
-    organization: String,
-    /// The api.
-    api: String,
-}
-
-impl FromQuery for UsageQuery {
-    fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
-        Ok(Self { organization: parameters.take("organization")?, api: parameters.take("api")? })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The JSON shapes of things, as the outside sees them. Times are RFC 3339 in UTC; what does not apply is `null`.
 
-use std::collections::BTreeMap;
+pub(crate) mod usage;
 
-use claviger_app::{AdminToken, Issued, KeyRow, UsageCounts, UsageReport};
+use claviger_app::{AdminToken, Issued, KeyRow};
 use claviger_domain::change::{Revision, Verifier};
 use claviger_domain::definition::{Api, EndpointDefinition, ScopeDefinition};
 use claviger_domain::format::KeyFormat;
@@ -245,72 +245,6 @@ pub(crate) struct Revoked {
     /// For people.
     #[schema(example = "API key revoked successfully")]
     pub(crate) message: &'static str,
-}
-
-/// The usage of a billing period, a calendar month in UTC.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Usage)]
-pub(crate) struct UsageView {
-    /// The first instant of the period.
-    #[schema(value_type = String, format = DateTime)]
-    period_start: Timestamp,
-    /// The first instant after it.
-    #[schema(value_type = String, format = DateTime)]
-    period_end: Timestamp,
-    /// Of all the organization's keys.
-    organization: UsageOf,
-    /// Of the key that asks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    key: Option<UsageOf>,
-}
-
-/// The calls of one organization or key.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct UsageOf {
-    /// Whose.
-    id: String,
-    /// All calls.
-    total: u64,
-    /// Those that passed.
-    allowed: u64,
-    /// Those that were refused. They are never billed.
-    denied: u64,
-    /// Those that count for the bill: allowed, with live keys.
-    billable: u64,
-    /// Calls by the scope that was asked for.
-    by_scope: BTreeMap<String, u64>,
-    /// Calls by environment.
-    by_environment: BTreeMap<String, u64>,
-    /// Calls by outcome: `allowed`, or the code of the denial.
-    by_outcome: BTreeMap<String, u64>,
-}
-
-impl UsageView {
-    /// The report; `key` is the calling key, if it was one.
-    pub(crate) fn of(report: UsageReport, key: Option<KeyId>) -> Self {
-        Self {
-            period_start: report.period_start,
-            period_end: report.period_end,
-            organization: UsageOf::of(report.organization.to_string(), report.organization_counts),
-            key: key.zip(report.key_counts).map(|(id, counts)| UsageOf::of(id.to_string(), counts)),
-        }
-    }
-}
-
-impl UsageOf {
-    fn of(id: String, counts: UsageCounts) -> Self {
-        Self {
-            id,
-            total: counts.total,
-            allowed: counts.allowed,
-            denied: counts.denied,
-            billable: counts.billable,
-            by_scope: counts.by_scope,
-            by_environment: counts.by_environment,
-            by_outcome: counts.by_outcome,
-        }
-    }
 }
 
 /// A customer account.

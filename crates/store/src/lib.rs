@@ -10,6 +10,7 @@
 //! (everything at once), then one module a table.
 
 pub mod admin_tokens;
+pub mod alerts;
 pub mod apis;
 pub mod audit;
 pub mod counters;
@@ -31,6 +32,8 @@ mod rows;
 pub mod snapshot;
 pub mod subscriptions;
 pub mod usage;
+pub mod usage_reports;
+pub mod usage_retention;
 pub mod verifiers;
 pub mod webhooks;
 

@@ -37,6 +37,12 @@ impl From<String> for Value {
     }
 }
 
+impl From<Option<Vec<u8>>> for Value {
+    fn from(value: Option<Vec<u8>>) -> Self {
+        Self::Bytes(value)
+    }
+}
+
 impl From<Vec<u8>> for Value {
     fn from(value: Vec<u8>) -> Self {
         Self::Bytes(Some(value))
@@ -83,16 +89,8 @@ pub(crate) async fn write(
         }
         Connection::Postgres { .. } if rows.is_empty() => Ok(0),
         Connection::Postgres { tx, is_silent } => {
-            // One list a column: the text is the same for any number of rows.
-            let mut columns: Vec<Column> = rows[0].iter().map(Column::like).collect();
-            for row in rows {
-                for (column, value) in columns.iter_mut().zip(row) {
-                    column.push(value)?;
-                }
-            }
-            let lists =
-                columns.iter().enumerate().map(|(index, column)| format!("${}::{}[]", index + 1, column.name()));
-            let text = format!("{head} SELECT * FROM UNNEST({}) {tail}", lists.collect::<Vec<_>>().join(", "));
+            let (lists, columns) = in_columns(rows)?;
+            let text = format!("{head} SELECT * FROM UNNEST({lists}) {tail}");
             let query = sqlx::query::<Postgres>(AssertSqlSafe(text));
             let query = columns.into_iter().fold(query, Column::bind);
             Ok(in_time(is_silent, query.execute(&mut **tx)).await?.rows_affected())
@@ -150,6 +148,57 @@ impl Column {
 }
 
 type PostgresQuery<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
+
+/// What a statement about rows answers: `head` is its text up to the rows, `WITH wanted (a, b) AS (`, `tail` what follows
+/// them.
+pub(crate) async fn select_with<R>(
+    connection: &mut Connection,
+    head: &'static str,
+    tail: &'static str,
+    rows: Vec<Vec<Value>>,
+) -> Result<Vec<R>, StoreError>
+where
+    R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
+{
+    let Some(width) = rows.first().map(Vec::len) else { return Ok(Vec::new()) };
+    match connection {
+        Connection::Sqlite(tx) => {
+            let row = format!("({})", vec!["?"; width].join(", "));
+            let mut found = Vec::new();
+            for chunk in rows.chunks(SQLITE_ROWS_MAX) {
+                let text = format!("{head} VALUES {} {tail}", vec![row.as_str(); chunk.len()].join(", "));
+                let query = sqlx::query_as::<Sqlite, R>(AssertSqlSafe(text));
+                let values = chunk.iter().flatten().cloned();
+                found.extend(bind_all!(query, values).fetch_all(&mut **tx).await?);
+            }
+            Ok(found)
+        }
+        Connection::Postgres { tx, is_silent } => {
+            let (lists, columns) = in_columns(rows)?;
+            let text = format!("{head} SELECT * FROM UNNEST({lists}) {tail}");
+            let query = sqlx::query_as::<Postgres, R>(AssertSqlSafe(text));
+            let query = columns.into_iter().fold(query, |query, column| match column {
+                Column::Int(values) => query.bind(values),
+                Column::Text(values) => query.bind(values),
+                Column::Bytes(values) => query.bind(values),
+                Column::Bool(values) => query.bind(values),
+            });
+            Ok(in_time(is_silent, query.fetch_all(&mut **tx)).await?)
+        }
+    }
+}
+
+/// One list a column, so that the text is the same for any number of rows; and how the lists stand in it.
+fn in_columns(rows: Vec<Vec<Value>>) -> Result<(String, Vec<Column>), StoreError> {
+    let mut columns: Vec<Column> = rows[0].iter().map(Column::like).collect();
+    for row in rows {
+        for (column, value) in columns.iter_mut().zip(row) {
+            column.push(value)?;
+        }
+    }
+    let lists = columns.iter().enumerate().map(|(index, column)| format!("${}::{}[]", index + 1, column.name()));
+    Ok((lists.collect::<Vec<_>>().join(", "), columns))
+}
 
 /// The rows of several queries whose last column is one of some values. Each of `heads` is a statement up to the
 /// values, `SELECT a FROM t WHERE b`; all have the same columns.

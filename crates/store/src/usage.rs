@@ -1,4 +1,10 @@
 //! The table of usage: absolute totals, so that writing the same total twice changes nothing.
+//!
+//! Hours that are over become days, see [`usage_retention`](crate::usage_retention). A total may come late all the
+//! same: a process was killed, and what it had counted is written down when its file is seen again. So whoever writes
+//! first holds the accounts that the totals are of, and takes back what was made of a late hour; it is added up anew.
+//! Totals of hours that are not kept any more are the only ones that are not written: what was made of them cannot be
+//! told from what they add.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +13,7 @@ use claviger_domain::key::ApiName;
 use claviger_domain::time::Timestamp;
 
 use crate::dialect::on_either;
-use crate::row::id_number;
+use crate::row::{id_number, word};
 use crate::{Connection, Store, StoreError, feed, rows};
 
 /// How often something happened with a key within an hour, in this run of the process.
@@ -29,24 +35,24 @@ pub struct UsageRow {
     pub total: i64,
     /// When the key last passed, to the minute; `None` for denials.
     pub last_used: Option<Timestamp>,
+    /// The key that an ephemeral key was made with, where it is known.
+    pub parent: Option<KeyId>,
 }
 
-/// A sum over hours.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UsageSum {
-    /// The scope, or `none`.
-    pub scope: String,
-    /// `allowed` or the code of the denial.
-    pub outcome: String,
-    /// How often.
-    pub total: i64,
-}
+/// An organization on an api.
+pub type Account = (OrganizationId, ApiName);
 
-/// Writes totals of one incarnation, all or none. Of two for the same thing the greater counts.
-pub async fn put_totals(store: &Store, incarnation: i64, rows: &[UsageRow]) -> Result<(), StoreError> {
+/// Writes totals of one incarnation, all or none. Of two for the same thing the greater counts. Returns how many came too
+/// late to be written.
+pub async fn put_totals(store: &Store, incarnation: i64, rows: &[UsageRow]) -> Result<usize, StoreError> {
     let mut tx = store.begin_unpublished().await?;
     let mut greatest: BTreeMap<_, &UsageRow> = BTreeMap::new();
-    for row in rows {
+    let pruned = hold_accounts(&mut tx, rows).await?;
+    let is_kept = |row: &&UsageRow| {
+        pruned.get(&(row.organization, row.api.clone())).is_none_or(|pruned_before| *pruned_before <= row.hour)
+    };
+    let late = rows.len() - rows.iter().filter(is_kept).count();
+    for row in rows.iter().filter(is_kept) {
         let known = greatest.entry((row.key, row.hour, &row.scope, &row.outcome)).or_insert(row);
         if known.total < row.total {
             *known = row;
@@ -62,11 +68,12 @@ pub async fn put_totals(store: &Store, incarnation: i64, rows: &[UsageRow]) -> R
             row.outcome.as_str().into(),
             incarnation.into(),
             row.total.into(),
+            row.parent.map(|parent| parent.to_bytes().to_vec()).into(),
         ]
     };
     rows::write(
         &mut tx,
-        "INSERT INTO usage (organization, api, hour, key_id, scope, outcome, incarnation, total)",
+        "INSERT INTO usage (organization, api, hour, key_id, scope, outcome, incarnation, total, parent)",
         "ON CONFLICT (organization, api, hour, key_id, scope, outcome, incarnation)
          DO UPDATE SET total = excluded.total WHERE excluded.total > usage.total",
         greatest.into_values().map(total).collect(),
@@ -91,32 +98,86 @@ pub async fn put_totals(store: &Store, incarnation: i64, rows: &[UsageRow]) -> R
         .await?;
     }
     tx.commit().await?;
-    Ok(())
+    Ok(late)
 }
 
-/// Sums of an organization's calls to an api from one hour up to another, of one key where one is named.
-pub async fn sum(
-    connection: &mut Connection,
-    organization: OrganizationId,
-    api: &ApiName,
-    key: Option<KeyId>,
-    hours: std::ops::Range<i64>,
-) -> Result<Vec<UsageSum>, StoreError> {
-    let rows: Vec<(String, String, i64)> = on_either!(
-        connection,
-        sqlx::query_as(
-            "SELECT scope, outcome, CAST(SUM(total) AS BIGINT) FROM usage
-         WHERE organization = $1 AND api = $2 AND hour >= $3 AND hour < $4 AND ($5 IS NULL OR key_id = $5)
-         GROUP BY scope, outcome ORDER BY scope, outcome",
-        )
-        .bind(organization.to_bytes().to_vec())
-        .bind(api.as_str())
-        .bind(hours.start)
-        .bind(hours.end)
-        .bind(key.map(|id| id.to_bytes().to_vec())),
-        fetch_all
+/// Holds the accounts that rows are of until the transaction ends, so that nobody makes days of their hours meanwhile, and
+/// takes back what was made of hours that get a total only now. Returns which hours of each are not kept any more.
+async fn hold_accounts(tx: &mut Connection, rows: &[UsageRow]) -> Result<BTreeMap<Account, i64>, StoreError> {
+    let mut first: BTreeMap<Account, i64> = BTreeMap::new();
+    for row in rows {
+        let hour = first.entry((row.organization, row.api.clone())).or_insert(row.hour);
+        *hour = row.hour.min(*hour);
+    }
+    let place = |account: &Account| vec![account.0.to_bytes().to_vec().into(), account.1.as_str().into()];
+    let new = |(account, hour): (&Account, &i64)| {
+        let mut row = place(account);
+        row.extend([(*hour).into(), (*hour).into(), "".into(), 0.into(), 0.into()]);
+        row
+    };
+    rows::write(
+        tx,
+        "INSERT INTO usage_accounts
+             (organization, api, rolled_through, aligned_since, time_zone, pruned_before, rolling_to)",
+        "ON CONFLICT (organization, api) DO NOTHING",
+        first.iter().map(new).collect(),
+    )
+    .await?;
+    let held: Vec<(Vec<u8>, String, i64, i64, i64)> = rows::select_with(
+        tx,
+        "WITH wanted (its_organization, its_api) AS (",
+        ") UPDATE usage_accounts SET rolling_to = rolling_to FROM wanted
+         WHERE organization = its_organization AND api = its_api
+         RETURNING organization, api, rolled_through, rolling_to, pruned_before",
+        first.keys().map(place).collect(),
+    )
+    .await?;
+    let mut pruned = BTreeMap::new();
+    for (organization, api, rolled_through, rolling_to, pruned_before) in held {
+        let organization = OrganizationId::from_u128(id_number("usage_accounts", &organization)?);
+        let account = (organization, word("usage_accounts", &api)?);
+        let kept = rows.iter().filter(|row| (row.organization, &row.api) == (account.0, &account.1));
+        let late = kept.map(|row| row.hour).filter(|hour| *hour >= pruned_before).min();
+        if let Some(hour) = late.filter(|hour| *hour < rolled_through.max(rolling_to)) {
+            take_back(tx, &account, hour, rolled_through, pruned_before).await?;
+        }
+        pruned.insert(account, pruned_before);
+    }
+    Ok(pruned)
+}
+
+/// Has the days of an account from that of an hour on be added up anew, and the one that is being added up as well.
+async fn take_back(
+    tx: &mut Connection,
+    account: &Account,
+    hour: i64,
+    rolled_through: i64,
+    pruned_before: i64,
+) -> Result<(), StoreError> {
+    let day: Option<i64> = on_either!(
+        &mut *tx,
+        sqlx::query_scalar("SELECT MAX(day) FROM usage_days WHERE organization = $1 AND api = $2 AND day <= $3")
+            .bind(account.0.to_bytes().to_vec())
+            .bind(account.1.as_str())
+            .bind(hour),
+        fetch_one
     )?;
-    Ok(rows.into_iter().map(|(scope, outcome, total)| UsageSum { scope, outcome, total }).collect())
+    // Where no day is known, none was made of this hour.
+    let since = if hour < rolled_through { day.unwrap_or(hour).max(pruned_before) } else { rolled_through };
+    on_either!(
+        tx,
+        sqlx::query(
+            "UPDATE usage_accounts SET rolling_to = 0,
+                 rolled_through = CASE WHEN rolled_through > $3 THEN $3 ELSE rolled_through END,
+                 aligned_since = CASE WHEN aligned_since > $3 THEN $3 ELSE aligned_since END
+             WHERE organization = $1 AND api = $2",
+        )
+        .bind(account.0.to_bytes().to_vec())
+        .bind(account.1.as_str())
+        .bind(since),
+        execute
+    )?;
+    Ok(())
 }
 
 /// Totals of one incarnation, of an organization's calls to an api from an hour on.
@@ -141,7 +202,7 @@ pub async fn list_from(
     )?;
     let row = |(hour, key, scope, outcome, total): (i64, Vec<u8>, _, _, _)| {
         let key = KeyId::from_u128(id_number("usage", &key)?);
-        Ok(UsageRow { organization, api: api.clone(), hour, key, scope, outcome, total, last_used: None })
+        Ok(UsageRow { organization, api: api.clone(), hour, key, scope, outcome, total, last_used: None, parent: None })
     };
     rows.into_iter().map(row).collect()
 }

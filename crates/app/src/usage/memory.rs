@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use claviger_domain::id::KeyId;
-use claviger_domain::key::Environment;
 use claviger_domain::time::Timestamp;
 use claviger_engine::UsageTotal;
 use claviger_store::usage::UsageRow;
 
-use super::{Bucket, HOURS_REMEMBERED, Place, UsageCounts};
+use super::{Bucket, HOURS_REMEMBERED, Place};
 
 /// Sums of single test keys that are kept. Beyond it the calls of further keys are added to their organization's alone.
 const SUMS_MAX: usize = 1 << 18;
+/// For so many days they are: the longest billing period, wherever its days begin.
+const DAYS_KEPT: i64 = 33;
+const HOURS_PER_DAY: i64 = 24;
 
 /// See the module.
 #[derive(Default)]
@@ -20,8 +22,6 @@ pub(super) struct Memory {
     test: HashMap<Place, TestUsage>,
     /// Sums of all places.
     sums: usize,
-    /// The first hour of the month that the sums are of.
-    month: i64,
     /// The last hour that is in the sums.
     summed_through: i64,
     last_used: HashMap<KeyId, Timestamp>,
@@ -29,17 +29,28 @@ pub(super) struct Memory {
     forgotten: HashMap<KeyId, i64>,
 }
 
-/// This month's calls with the test keys of an organization to an api.
+/// The last weeks' calls with the test keys of an organization to an api.
 #[derive(Default)]
 struct TestUsage {
     /// Totals of the last hours. The engine says them again, perhaps with more.
     recent: HashMap<Bucket, u64>,
-    /// What came before, without the hour.
+    /// What came before, by the day of UTC.
     sums: HashMap<Sum, u64>,
+}
+
+/// Calls with a test key.
+pub(super) struct TestCalls<'m> {
+    /// `None` stands for keys that are no more or too many.
+    pub(super) key: Option<KeyId>,
+    pub(super) scope: &'m str,
+    pub(super) outcome: &'m str,
+    pub(super) total: u64,
 }
 
 #[derive(PartialEq, Eq, Hash)]
 struct Sum {
+    /// Days since the Unix epoch.
+    day: i64,
     /// `None` stands for keys that are no more or too many.
     key: Option<KeyId>,
     scope: String,
@@ -87,27 +98,27 @@ impl Memory {
         self.sums = self.sums + sums.len() - before;
     }
 
-    /// Sums up the hours that the engine will not speak of any more, and forgets those before this month.
+    /// Sums up the hours that the engine will not speak of any more, and forgets days that are long past.
     pub(super) fn sum_up(&mut self, now: Timestamp) {
-        let (month, oldest) = (now.month_start().hour(), now.hour() - HOURS_REMEMBERED);
-        self.last_used.retain(|_, at| at.hour() >= month);
-        if self.month != month {
-            self.month = month;
-            self.sums = 0;
-            self.test.values_mut().for_each(|usage| usage.sums.clear());
-        }
+        let oldest = now.hour() - HOURS_REMEMBERED;
+        let first_day = first_day(now);
+        self.last_used.retain(|_, at| at.hour() >= first_day * HOURS_PER_DAY);
         if oldest <= self.summed_through + 1 {
             return;
         }
         self.summed_through = oldest - 1;
         let Self { test, sums: count, forgotten, .. } = self;
         test.retain(|_, TestUsage { recent, sums }| {
+            let before = sums.len();
+            sums.retain(|sum, _| sum.day >= first_day);
+            *count -= before - sums.len();
             for (bucket, total) in recent.extract_if(|bucket, _| bucket.hour < oldest) {
-                if bucket.hour < month {
+                let day = bucket.hour.div_euclid(HOURS_PER_DAY);
+                if day < first_day {
                     continue;
                 }
                 let key = Some(bucket.key).filter(|key| !forgotten.contains_key(key));
-                let mut sum = Sum { key, scope: bucket.scope, outcome: bucket.outcome };
+                let mut sum = Sum { day, key, scope: bucket.scope, outcome: bucket.outcome };
                 if *count >= SUMS_MAX && !sums.contains_key(&sum) {
                     sum.key = None;
                 }
@@ -120,20 +131,34 @@ impl Memory {
         self.forgotten.retain(|_, last| *last >= oldest);
     }
 
-    /// Adds the calls with test keys, with one of them if it is named.
-    pub(super) fn add_to(&self, counts: &mut UsageCounts, place: &Place, key: Option<KeyId>, hours: &Range<i64>) {
-        let Some(TestUsage { recent, sums }) = self.test.get(place) else { return };
-        for (bucket, total) in recent {
-            if key.is_none_or(|key| key == bucket.key) && hours.contains(&bucket.hour) {
-                counts.add(Environment::Test, &bucket.scope, &bucket.outcome, *total);
-            }
+    /// The calls with test keys in a range of hours; none where it begins before what is known. A day of UTC is in the
+    /// range where its first hour is.
+    pub(super) fn test_calls(&self, place: &Place, hours: &Range<i64>, now: Timestamp) -> Vec<TestCalls<'_>> {
+        let Some(TestUsage { recent, sums }) = self.test.get(place) else { return Vec::new() };
+        if hours.start.div_euclid(HOURS_PER_DAY) < first_day(now) {
+            return Vec::new();
         }
-        for (sum, total) in sums.iter().filter(|_| self.month == hours.start) {
-            if key.is_none_or(|key| sum.key == Some(key)) {
-                counts.add(Environment::Test, &sum.scope, &sum.outcome, *total);
-            }
-        }
+        let recent =
+            recent.iter().filter(|(bucket, _)| hours.contains(&bucket.hour)).map(|(bucket, total)| TestCalls {
+                key: Some(bucket.key).filter(|key| !self.forgotten.contains_key(key)),
+                scope: &bucket.scope,
+                outcome: &bucket.outcome,
+                total: *total,
+            });
+        let is_in = |day: i64| hours.contains(&(day * HOURS_PER_DAY));
+        let sums = sums.iter().filter(|(sum, _)| is_in(sum.day)).map(|(sum, total)| TestCalls {
+            key: sum.key,
+            scope: &sum.scope,
+            outcome: &sum.outcome,
+            total: *total,
+        });
+        recent.chain(sums).collect()
     }
+}
+
+/// The first day that is kept.
+fn first_day(now: Timestamp) -> i64 {
+    now.hour().div_euclid(HOURS_PER_DAY) - DAYS_KEPT
 }
 
 #[cfg(test)]
@@ -156,16 +181,17 @@ mod tests {
         }
     }
 
-    /// Total of one key or all, and how many entries there are.
+    /// Total of one key or all in the last weeks, and how many entries there are.
     fn seen(memory: &Memory, key: Option<u128>, now: Timestamp) -> (u64, usize) {
-        let hours = now.month_start().hour()..now.next_month_start().hour();
-        let mut counts = UsageCounts::default();
-        memory.add_to(&mut counts, &place(), key.map(KeyId::from_u128), &hours);
-        (counts.total, memory.test.values().map(|usage| usage.recent.len() + usage.sums.len()).sum())
+        let hours = now.hour() - 31 * HOURS_PER_DAY..now.hour() + 1;
+        let calls = memory.test_calls(&place(), &hours, now);
+        let of_key = calls.iter().filter(|calls| key.is_none_or(|key| calls.key == Some(KeyId::from_u128(key))));
+        let total = of_key.map(|calls| calls.total).sum();
+        (total, memory.test.values().map(|usage| usage.recent.len() + usage.sums.len()).sum())
     }
 
     #[test]
-    fn a_month_of_test_calls_is_one_sum_a_key_and_outcome() {
+    fn test_calls_are_one_sum_a_day_key_and_outcome() {
         let mut memory = Memory::default();
         let start: Timestamp = "2026-03-01T00:00:00Z".parse().unwrap();
         let mut now = start;
@@ -177,12 +203,14 @@ mod tests {
             memory.sum_up(now);
             let (total, entries) = seen(&memory, Some(1), now);
             assert_eq!(total, hours * 4);
-            assert!(entries <= 2 * (HOURS_REMEMBERED as usize + 3), "{entries}");
+            assert!(entries <= 2 * (HOURS_REMEMBERED as usize + 3 + hours as usize / 24 + 1), "{entries}");
             now = now.plus_seconds(3600).unwrap();
         }
-        now = now.next_month_start().plus_seconds(10 * 3600).unwrap();
+        let before_all_that_is_known = now.hour() - 40 * HOURS_PER_DAY..now.hour();
+        assert!(memory.test_calls(&place(), &before_all_that_is_known, now).is_empty());
+        now = now.plus_seconds(40 * 24 * 3600).unwrap();
         memory.sum_up(now);
-        assert_eq!(seen(&memory, None, now), (0, 0));
+        assert_eq!((seen(&memory, None, now), memory.sums), ((0, 0), 0));
     }
 
     #[test]
@@ -211,7 +239,7 @@ mod tests {
     #[test]
     fn too_many_keys_are_counted_together() {
         let mut now: Timestamp = "2026-03-10T00:00:00Z".parse().unwrap();
-        let mut memory = Memory { sums: SUMS_MAX - 2, month: now.month_start().hour(), ..Memory::default() };
+        let mut memory = Memory { sums: SUMS_MAX - 2, ..Memory::default() };
         for key in 1..=50 {
             put(&mut memory, key, now.hour(), 1);
         }

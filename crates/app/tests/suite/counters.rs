@@ -33,7 +33,11 @@ async fn reopen(deployment: &mut Deployment, counters: &Path) {
 }
 
 async fn total(deployment: &Deployment) -> u64 {
-    let query = UsageQuery { organization: Some(deployment.organization), api: Some("tork".parse().unwrap()) };
+    let query = UsageQuery {
+        organization: Some(deployment.organization),
+        api: Some("tork".parse().unwrap()),
+        ..UsageQuery::default()
+    };
     deployment.app.usage(&Actor::operator(), query).await.unwrap().organization_counts.total
 }
 

@@ -1,5 +1,6 @@
 //! The suite, which each database runs in a test binary of its own.
 
+mod alerts;
 pub(crate) mod audit;
 mod bulk;
 mod counters;
@@ -16,3 +17,4 @@ mod retention;
 pub(crate) mod support;
 mod test_keys;
 mod usage_and_definitions;
+mod usage_reports;

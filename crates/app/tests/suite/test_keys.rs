@@ -62,7 +62,11 @@ async fn calls_with_test_keys_are_never_billable() {
     }
     commit(deployment.app.revoke_key(&Actor::operator(), test.id, None, None)).await.unwrap();
     deployment.verdict(&test.secret, Method::Get, "/v1/users/usr_123", None).decision.unwrap_err();
-    let query = UsageQuery { organization: Some(deployment.organization), api: Some("example".parse().unwrap()) };
+    let query = UsageQuery {
+        organization: Some(deployment.organization),
+        api: Some("example".parse().unwrap()),
+        ..UsageQuery::default()
+    };
     let report = deployment.app.usage(&Actor::operator(), query).await.unwrap();
     assert_eq!(report.organization_counts.billable, 1);
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path};
 use claviger_domain::id::{
-    AdminTokenId, EventId, InvitationId, KeyId, MemberId, OrganizationId, VerifierId, WebhookId,
+    AdminTokenId, AlertId, EventId, InvitationId, KeyId, MemberId, OrganizationId, VerifierId, WebhookId,
 };
 use claviger_domain::key::ApiName;
 use http::request::Parts;
@@ -50,6 +50,10 @@ impl Identified for WebhookId {
 
 impl Identified for EventId {
     const WHAT: &'static str = "delivery";
+}
+
+impl Identified for AlertId {
+    const WHAT: &'static str = "alert";
 }
 
 impl Identified for ApiName {

@@ -69,6 +69,13 @@ const TABLE: &str = "
     adminExportAudit         401  401     401   401  401     401   401       401  200   200
     adminImportKeys          401  401     401   401  401     401   401       401  200   200
     adminShowUsage           401  401     401   401  401     401   401       401  200   200
+    adminListOrganizationUsage 401 401    401   401  401     401   401       401  200   200
+    adminExportUsage         401  401     401   401  401     401   401       401  200   200
+    adminListAlerts          401  401     401   401  401     401   401       401  200   200
+    adminShowAlert           401  401     401   401  401     401   401       401  200   200
+    adminCloseAlert          401  401     401   401  401     401   401       401  200   200
+    adminShowAlertSettings   401  401     401   401  401     401   401       401  200   200
+    adminPutAlertSettings    401  401     401   401  401     401   401       401  200   200
     adminListVerifiers       401  401     401   401  401     401   401       401  200   200
     adminCreateVerifier      401  401     401   401  401     401   401       401  201   201
     adminRevokeVerifier      401  401     401   401  401     401   401       401  200   200
@@ -244,6 +251,7 @@ async fn target(deployment: &Deployment, row: &Row) -> String {
         _ if path.contains("keys/{id}") => {
             deployment.create(deployment.mine, restricted(&[API_KEYS_WRITE])).await.id.to_string()
         }
+        _ if path.contains("alerts/{id}") => alert(deployment).await,
         _ if path.contains("organizations/{id}") => deployment.mine.to_string(),
         _ if path.contains("verifiers/{id}") => crate::deployment::commit(
             deployment.app.create_verifier(&claviger_app::Actor::operator(), "gone".parse().unwrap()),
@@ -279,9 +287,25 @@ async fn target(deployment: &Deployment, row: &Row) -> String {
     }
     match row.operation.as_str() {
         "adminShowUsage" => format!("{path}?organization={}&api=plain", deployment.mine),
+        "adminListOrganizationUsage" => format!("{path}?api=plain"),
+        "adminExportUsage" => format!("{path}?format=csv&period=2026-01"),
         "adminApplyApi" => format!("{path}?dry_run=true"),
         _ => path,
     }
+}
+
+/// An alert, of a key that nobody ever used.
+async fn alert(deployment: &Deployment) -> String {
+    let operator = claviger_app::Actor::operator();
+    let page = claviger_app::PageRequest { after: None, limit: 1 };
+    let list =
+        async || deployment.app.list_alerts(&operator, &claviger_app::AlertFilter::default(), page).await.unwrap();
+    if list().await.rows.is_empty() {
+        deployment.full().await;
+        deployment.clock.advance_seconds(91 * 24 * 3600);
+        deployment.app.evaluate_alerts().await.unwrap();
+    }
+    list().await.rows[0].id.to_string()
 }
 
 fn body(deployment: &Deployment, row: &Row) -> Option<Value> {
@@ -298,6 +322,7 @@ fn body(deployment: &Deployment, row: &Row) -> Option<Value> {
         "adminUpdateMember" => Some(json!({"name": "renamed"})),
         "adminInviteMember" => Some(json!({"email": "eve@example.com", "role": "viewer"})),
         "adminSetSubscription" => Some(json!({"plan": "small"})),
+        "adminPutAlertSettings" => Some(json!({"muted": ["key_age_90"]})),
         "adminBulkRevokeKeys" => Some(json!({"organization": deployment.theirs, "dry_run": true})),
         "adminCreateOrganization" | "adminCreateVerifier" | "adminCreateAdminToken" => Some(json!({"name": "new"})),
         "adminCreateWebhook" => Some(json!({"url": "https://example.com/hook", "events": ["*"]})),

@@ -10,9 +10,8 @@ use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 use claviger_store::admin_tokens::AdminToken;
 use claviger_store::keys::KeyFilter;
-use claviger_store::usage::{UsageRow, UsageSum};
 use claviger_store::{
-    Connection, PageRequest, Store, StoreError, Tx, admin_tokens, apis, feed, keys, organizations, usage, verifiers,
+    Connection, PageRequest, Store, StoreError, Tx, admin_tokens, apis, feed, keys, organizations, verifiers,
 };
 
 pub(crate) const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -400,41 +399,6 @@ pub(crate) async fn verifiers_and_admin_tokens_live_and_die(store: Store) {
     let mut reader = store.read().await.unwrap();
     assert_eq!(admin_tokens::find_live(&mut reader, &digest).await.unwrap(), None);
     assert_eq!(verifiers::list(&mut reader).await.unwrap()[0].revoked_at, Some(later(1)));
-}
-
-pub(crate) async fn usage_totals_never_count_twice(store: Store) {
-    put_place(&store).await;
-    create_keys(&store, &[key(1)]).await;
-    let row = |hour, outcome: &str, total, last_used| UsageRow {
-        organization: OrganizationId::from_u128(1),
-        api: "tork".parse().unwrap(),
-        hour,
-        key: KeyId::from_u128(1),
-        scope: "evaluate".to_owned(),
-        outcome: outcome.to_owned(),
-        total,
-        last_used,
-    };
-    let rows = [row(10, "allowed", 3, Some(later(60))), row(10, "expired", 1, None), row(11, "allowed", 5, Some(NOW))];
-    usage::put_totals(&store, 1, &rows).await.unwrap();
-    usage::put_totals(&store, 1, &rows).await.unwrap();
-    usage::put_totals(&store, 1, &[row(10, "allowed", 2, None), row(10, "allowed", 1, None)]).await.unwrap();
-    usage::put_totals(&store, 2, &[row(11, "allowed", 7, None)]).await.unwrap();
-    let mut reader = store.read().await.unwrap();
-    let (organization, api) = (OrganizationId::from_u128(1), "tork".parse().unwrap());
-    let sum = |outcome: &str, total| UsageSum { scope: "evaluate".to_owned(), outcome: outcome.to_owned(), total };
-    let all = usage::sum(&mut reader, organization, &api, None, 10..12).await.unwrap();
-    assert_eq!(all, [sum("allowed", 15), sum("expired", 1)]);
-    let first = usage::sum(&mut reader, organization, &api, Some(KeyId::from_u128(1)), 10..11).await.unwrap();
-    assert_eq!(first, [sum("allowed", 3), sum("expired", 1)]);
-    assert_eq!(usage::sum(&mut reader, organization, &api, Some(KeyId::from_u128(2)), 0..99).await.unwrap(), []);
-    let mut own = usage::list_from(&mut reader, 1, organization, &api, 10).await.unwrap();
-    own.sort_by(|one, other| (one.hour, &one.outcome).cmp(&(other.hour, &other.outcome)));
-    assert_eq!(own, rows.map(|row| UsageRow { last_used: None, ..row }));
-    let others = usage::list_from(&mut reader, 2, organization, &api, 11).await.unwrap();
-    assert_eq!(others, [row(11, "allowed", 7, None)]);
-    assert_eq!(usage::list_from(&mut reader, 1, organization, &api, 12).await.unwrap(), []);
-    assert_eq!(keys::find(&mut reader, KeyId::from_u128(1)).await.unwrap().unwrap().last_used, Some(later(60)));
 }
 
 pub(crate) async fn a_view_does_not_move(store: Store) {

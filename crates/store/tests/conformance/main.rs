@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
+mod alerts;
 mod cases;
 mod delivery;
 mod opening;
@@ -12,6 +13,7 @@ mod people;
 mod plans;
 mod shared;
 mod snapshot;
+mod usage;
 
 use claviger_store::{Database, Store};
 use claviger_testkit::Postgres;
@@ -52,7 +54,6 @@ on_both![
     cases::dead_ephemeral_keys_are_found_and_deleted,
     cases::a_digest_belongs_to_one_key,
     cases::verifiers_and_admin_tokens_live_and_die,
-    cases::usage_totals_never_count_twice,
     cases::a_view_does_not_move,
     shared::parts_stand_and_fall_alone,
     shared::what_is_read_once_is_read_anew_when_it_changes,
@@ -81,6 +82,16 @@ on_both![
     delivery::what_is_over_is_forgotten,
     delivery::mails_are_due_tried_and_over,
     delivery::keys_that_expire_are_found_once,
+    usage::totals_never_count_twice,
+    usage::hours_become_days_and_sums_stay_the_same,
+    usage::a_late_total_is_in_the_day_it_is_of,
+    usage::a_time_zone_that_changes_moves_no_call,
+    usage::what_is_old_is_forgotten_in_small_parts,
+    usage::units_are_what_is_billable_of_all_incarnations,
+    usage::an_export_is_read_in_pages,
+    alerts::one_alert_of_a_key_and_kind_is_open,
+    alerts::alerts_are_listed_by_every_filter_and_forgotten,
+    alerts::settings_are_kept_and_keys_that_matter_listed,
 ];
 
 async fn sqlite_store(folder: &tempfile::TempDir) -> Store {
@@ -94,6 +105,7 @@ async fn postgres_store() -> Store {
 #[test]
 fn every_store_function_is_named_in_the_suite() {
     let suite = [
+        include_str!("alerts.rs"),
         include_str!("cases.rs"),
         include_str!("delivery.rs"),
         include_str!("opening.rs"),
@@ -101,6 +113,7 @@ fn every_store_function_is_named_in_the_suite() {
         include_str!("plans.rs"),
         include_str!("shared.rs"),
         include_str!("snapshot.rs"),
+        include_str!("usage.rs"),
     ]
     .concat();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

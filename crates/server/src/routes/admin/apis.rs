@@ -87,6 +87,10 @@ async fn apply(
     }
     let mutation = state.app.apply_definition(operator.actor(), definition, query.dry_run.unwrap_or(false)).await?;
     let done = mutation.commit().await?;
+    if done.value.applied {
+        // Of an api that had no plans so far the engine has not counted what is used of quotas.
+        state.app.seed_quotas().await?;
+    }
     let revision = done.value.applied.then_some(done.revision);
     let Applied { differences, created, applied } = done.value;
     let answer = Answer::ok(&AppliedView { name, created, differences, applied, revision })?;

@@ -1,6 +1,7 @@
 //! `/admin/v1`: what the operator does, on the internal listener and the unix socket.
 
 mod admin_tokens;
+mod alerts;
 mod apis;
 mod audit;
 mod bulk_revoke;
@@ -35,6 +36,7 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
         .merge(bulk_revoke::router())
         .merge(import::router())
         .merge(usage::router())
+        .merge(alerts::router())
         .merge(audit::router())
         .merge(verifiers::router())
         .merge(admin_tokens::router())

@@ -1,3 +1,4 @@
+mod alerts;
 mod apis;
 mod audit;
 mod bulk_revoke;
@@ -7,4 +8,5 @@ mod keys;
 mod members;
 mod organizations;
 mod subscriptions;
+mod usage;
 mod webhooks;

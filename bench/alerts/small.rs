@@ -1,0 +1,23 @@
+//! A small month: the rules must not get worse than they were when their figures were written down.
+
+mod simulation;
+
+use claviger_app::alerts::rules::Thresholds;
+
+use crate::simulation::simulate;
+
+#[test]
+fn incidents_are_found_and_few_alarms_are_false() {
+    let outcome = simulate(1000, 7, &Thresholds::default());
+    let told = format!("{outcome:?} {:?}", outcome.false_alarms());
+    assert!(outcome.leak.incidents >= 8 && outcome.slow.incidents >= 8 && outcome.denials.incidents >= 8, "{told}");
+    assert!(outcome.leak.recall() >= 0.8, "{told}");
+    assert!(outcome.denials.recall() >= 0.9 && outcome.denials.precision() >= 0.5, "{told}");
+    assert!(outcome.false_alarms()[0] <= 0.02 && outcome.false_alarms()[1] <= 0.01, "{told}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_month() {
+    let once = format!("{:?}", simulate(50, 3, &Thresholds::default()));
+    assert_eq!(format!("{:?}", simulate(50, 3, &Thresholds::default())), once);
+}

@@ -1,0 +1,398 @@
+//! From tables to alerts: what is so, what is so no more, and what is not worth saying twice.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+
+use claviger_domain::alert::{Alert, AlertKind};
+use claviger_domain::audit::Author;
+use claviger_domain::id::{AlertId, KeyId, OrganizationId};
+use claviger_domain::key::{ApiName, Key};
+use claviger_domain::time::Timestamp;
+use claviger_store::alerts::{self, AlertFilter};
+use claviger_store::usage_reports::{Spans, UsageAccount, list_accounts, list_key_hours, sum_by_key, sum_units};
+use claviger_store::{Connection, PageRequest, apis, keys, organizations, subscriptions};
+use serde_json::{Map, Value, json};
+
+use super::rules::{self, HOURS_PER_WEEK, HourCalls, QuotaMark};
+use super::settings::{self, AlertSettings};
+use super::{AlertChange, is_closed_by_person};
+use crate::usage::report::Whereabouts;
+use crate::usage::{ALLOWED, ALLOWED_FREE, EXTRA_UNITS};
+use crate::{Actor, App, AppError, KeyRow};
+
+const HOUR_SECONDS: i64 = 3600;
+const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
+/// What is that many days old is told of.
+const OLD_DAYS: i64 = 90;
+/// So long after the last unusual hour it is over.
+const CALM_SECONDS: i64 = 6 * HOUR_SECONDS;
+/// Weeks of a key's history that an hour is held against.
+const HISTORY_WEEKS: i64 = 8;
+const ROWS_AT_ONCE: u32 = 200;
+
+/// What an alert is about.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Subject {
+    organization: OrganizationId,
+    api: ApiName,
+    key: Option<KeyId>,
+    kind: AlertKind,
+}
+
+impl Subject {
+    fn of(alert: &Alert) -> Self {
+        Self { organization: alert.organization, api: alert.api.clone(), key: alert.key, kind: alert.kind }
+    }
+}
+
+/// Something that is so now.
+struct Finding {
+    /// Since when: an alert that a person closed after this is about the same.
+    since: Timestamp,
+    /// Whether it is worse than it was when it was last told of.
+    stage: Option<i64>,
+    detail: Map<String, Value>,
+}
+
+type Findings = BTreeMap<Subject, Finding>;
+
+impl App {
+    /// Judges what there is to judge, opens alerts and closes them.
+    pub async fn evaluate_alerts(&self) -> Result<(), AppError> {
+        let now = self.now();
+        let mut findings = Findings::new();
+        let mut known: HashMap<OrganizationId, AlertSettings> = HashMap::new();
+        self.judge_keys(now, &mut findings).await?;
+        // The last hour that is over, once it is written down.
+        let hour = now.hour() - 1;
+        let is_new_hour = self.ledger.judged_hour.load(Ordering::SeqCst) < hour;
+        self.judge_accounts(now, is_new_hour.then_some(hour), &mut known, &mut findings).await?;
+        let mut muted = Vec::new();
+        for subject in findings.keys() {
+            if self.settings_of(&mut known, subject.organization).await?.muted.contains(&subject.kind) {
+                muted.push(subject.clone());
+            }
+        }
+        muted.iter().for_each(|subject| drop(findings.remove(subject)));
+        self.close_what_is_over(now, &findings, &mut known).await?;
+        for (subject, finding) in findings {
+            self.open_or_repeat(subject, finding, now).await?;
+        }
+        if is_new_hour {
+            self.ledger.judged_hour.store(hour, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    async fn settings_of<'k>(
+        &self,
+        known: &'k mut HashMap<OrganizationId, AlertSettings>,
+        organization: OrganizationId,
+    ) -> Result<&'k AlertSettings, AppError> {
+        Ok(match known.entry(organization) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(place) => {
+                let mut reader = self.store.read().await?;
+                place.insert(settings::read(&mut reader, organization).await?)
+            }
+        })
+    }
+
+    /// What keys are, whatever they are used for: old, about to expire, forgotten.
+    async fn judge_keys(&self, now: Timestamp, findings: &mut Findings) -> Result<(), AppError> {
+        let mut after = None;
+        loop {
+            let mut reader = self.store.read().await?;
+            let ids = alerts::list_watched_keys(&mut reader, now, after, ROWS_AT_ONCE).await?;
+            let rows = keys::list_by_id(&mut reader, &ids).await?;
+            drop(reader);
+            for row in rows {
+                judge_key(&self.with_last_used(row), now, findings);
+            }
+            match ids.last() {
+                Some(last) if ids.len() == ROWS_AT_ONCE as usize => after = Some(*last),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn judge_accounts(
+        &self,
+        now: Timestamp,
+        hour: Option<i64>,
+        known: &mut HashMap<OrganizationId, AlertSettings>,
+        findings: &mut Findings,
+    ) -> Result<(), AppError> {
+        let mut after = None;
+        loop {
+            let mut reader = self.store.read().await?;
+            let accounts = list_accounts(&mut reader, (None, None), after.as_ref(), ROWS_AT_ONCE).await?;
+            drop(reader);
+            let Some(last) = accounts.last() else { return Ok(()) };
+            after = Some((last.organization, last.api.clone()));
+            for account in &accounts {
+                let mut reader = self.store.read().await?;
+                judge_quota(&mut reader, account, now, findings).await?;
+                drop(reader);
+                if let Some(hour) = hour {
+                    let settings = self.settings_of(known, account.organization).await?.clone();
+                    let mut reader = self.store.read().await?;
+                    judge_hour(&mut reader, account, hour, &settings, findings).await?;
+                }
+            }
+        }
+    }
+
+    async fn close_what_is_over(
+        &self,
+        now: Timestamp,
+        findings: &Findings,
+        known: &mut HashMap<OrganizationId, AlertSettings>,
+    ) -> Result<(), AppError> {
+        let filter = AlertFilter { is_open: Some(true), ..AlertFilter::default() };
+        let mut page = PageRequest { after: None, limit: ROWS_AT_ONCE };
+        loop {
+            let mut reader = self.store.read().await?;
+            let open = alerts::list(&mut reader, &filter, page).await?;
+            drop(reader);
+            for alert in &open.rows {
+                let is_muted = self.settings_of(known, alert.organization).await?.muted.contains(&alert.kind);
+                let is_of_hour = matches!(alert.kind, AlertKind::UsageSpike | AlertKind::DenialBurst);
+                let is_calm = alert.last_seen_at.plus_seconds(CALM_SECONDS).is_some_and(|end| end <= now);
+                let is_over = !findings.contains_key(&Subject::of(alert)) && (!is_of_hour || is_calm);
+                if is_muted || is_over {
+                    self.close_by_itself(alert.id).await?;
+                }
+            }
+            match open.rows.last() {
+                Some(last) if open.more => page.after = Some(last.id),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn close_by_itself(&self, id: AlertId) -> Result<(), AppError> {
+        let mut work = self.begin(&Actor::system()).await?;
+        let found = alerts::find(work.tx.connection().await?, id).await?;
+        // Somebody else may have closed it since.
+        let Some(alert) = found.filter(|alert| alert.closed.is_none()) else { return Ok(()) };
+        let alert = Alert { closed: Some((work.now, Author::System)), ..alert };
+        alerts::put(&mut work.tx, &alert).await?;
+        Self::alert_changed(&mut work, &alert, AlertChange::Closed);
+        work.done(()).commit().await?;
+        Ok(())
+    }
+
+    async fn open_or_repeat(&self, subject: Subject, finding: Finding, now: Timestamp) -> Result<(), AppError> {
+        let mut reader = self.store.read().await?;
+        let newest = find_newest(&mut reader, &subject).await?;
+        drop(reader);
+        if !is_worth_writing(newest.as_ref(), &subject, &finding, now) {
+            return Ok(());
+        }
+        let mut work = self.begin(&Actor::system()).await?;
+        // What was read is looked at again, now that nobody else writes.
+        let newest = find_newest(work.tx.connection().await?, &subject).await?;
+        if !is_worth_writing(newest.as_ref(), &subject, &finding, now) {
+            return Ok(());
+        }
+        let Subject { organization, api, key, kind } = subject;
+        let (alert, change) = match newest.filter(|alert| alert.closed.is_none()) {
+            Some(open) => {
+                let is_due = is_due(&open, &finding, now);
+                let last_repeated_at = if is_due { now } else { open.last_repeated_at };
+                let alert = Alert { last_repeated_at, last_seen_at: now, detail: finding.detail, ..open };
+                (alert, is_due.then_some(AlertChange::Repeated))
+            }
+            None => {
+                let alert = Alert {
+                    id: AlertId::new(work.now, &*self.entropy),
+                    organization,
+                    api,
+                    key,
+                    kind,
+                    opened_at: now,
+                    last_repeated_at: now,
+                    last_seen_at: now,
+                    closed: None,
+                    detail: finding.detail,
+                };
+                (alert, Some(AlertChange::Opened))
+            }
+        };
+        alerts::put(&mut work.tx, &alert).await?;
+        if let Some(change) = change {
+            Self::alert_changed(&mut work, &alert, change);
+        }
+        work.done(()).commit().await?;
+        Ok(())
+    }
+}
+
+async fn find_newest(connection: &mut Connection, subject: &Subject) -> Result<Option<Alert>, AppError> {
+    let Subject { organization, api, key, kind } = subject;
+    Ok(alerts::find_newest(connection, *organization, api, *key, *kind).await?)
+}
+
+/// Whether it is told of once more: a day after the last time, or when it has become worse.
+fn is_due(open: &Alert, finding: &Finding, now: Timestamp) -> bool {
+    let is_next_stage = finding.stage.is_some_and(|stage| open.detail.get("days") != Some(&Value::from(stage)));
+    is_next_stage || open.last_repeated_at.plus_seconds(DAY_SECONDS).is_some_and(|at| at <= now)
+}
+
+fn is_worth_writing(newest: Option<&Alert>, subject: &Subject, finding: &Finding, now: Timestamp) -> bool {
+    match newest {
+        None => true,
+        Some(open) if open.closed.is_none() => {
+            // That an hour was unusual again keeps it open.
+            let is_of_hour = matches!(subject.kind, AlertKind::UsageSpike | AlertKind::DenialBurst);
+            is_of_hour || is_due(open, finding, now)
+        }
+        Some(closed) => !(is_closed_by_person(closed) && closed.opened_at >= finding.since),
+    }
+}
+
+/// How people know a key.
+fn named(key: &Key) -> Map<String, Value> {
+    let mut detail = Map::new();
+    detail.insert("name".to_owned(), key.name.as_str().into());
+    detail.insert("prefix".to_owned(), key.prefix.as_str().into());
+    detail.insert("hint".to_owned(), key.hint.as_str().into());
+    detail
+}
+
+fn hours_between(from: Timestamp, to: Timestamp) -> i64 {
+    (to.as_micros() - from.as_micros()).div_euclid(HOUR_SECONDS * 1_000_000)
+}
+
+fn judge_key(row: &KeyRow, now: Timestamp, findings: &mut Findings) {
+    let key = &row.key;
+    let mut find = |kind, since: Timestamp, stage: Option<i64>, detail: Map<String, Value>| {
+        let subject = Subject { organization: key.organization, api: key.api.clone(), key: Some(key.id), kind };
+        findings.insert(subject, Finding { since, stage, detail });
+    };
+    let with = |figures: &[(&str, Value)]| {
+        let mut detail = named(key);
+        detail.extend(figures.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        detail
+    };
+    let made = key.rotated_at.unwrap_or(key.created_at).max(key.created_at);
+    if rules::is_old(hours_between(made, now), OLD_DAYS) {
+        find(AlertKind::KeyAge90, made, None, with(&[("secret_since", json!(made))]));
+    }
+    let used = row.last_used.unwrap_or(key.created_at).max(key.created_at);
+    if !key.disabled && rules::is_old(hours_between(used, now), OLD_DAYS) {
+        find(AlertKind::KeyUnused90, used, None, with(&[("last_used", json!(row.last_used))]));
+    }
+    if let Some(expires_at) = key.expires_at
+        && let Some(days) = rules::expiry(hours_between(now, expires_at) + 1)
+    {
+        let days = i64::from(days);
+        let since = expires_at.plus_seconds(-days * DAY_SECONDS).unwrap_or(now);
+        find(
+            AlertKind::KeyExpiry,
+            since,
+            Some(days),
+            with(&[("expires_at", json!(expires_at)), ("days", days.into())]),
+        );
+    }
+}
+
+async fn judge_quota(
+    reader: &mut Connection,
+    account: &UsageAccount,
+    now: Timestamp,
+    findings: &mut Findings,
+) -> Result<(), AppError> {
+    let Some(organization) = organizations::find(reader, account.organization).await? else { return Ok(()) };
+    let Some(api) = apis::find(reader, &account.api).await? else { return Ok(()) };
+    let subscription = subscriptions::find(reader, organization.id, &account.api).await?;
+    let whereabouts = Whereabouts::new(&organization, &api, subscription.as_ref());
+    let (Some(limit), period) = (whereabouts.limit(), whereabouts.period(now)) else { return Ok(()) };
+    let place = (account.organization, account.api.clone());
+    let used = sum_units(reader, &place, &period.hours()).await?.unsigned_abs();
+    let Some(mark) = rules::quota(used, limit) else { return Ok(()) };
+    let detail = json!({"limit": limit, "used": used, "resets_at": period.end});
+    let kinds = [(AlertKind::Quota80, QuotaMark::Eighty), (AlertKind::Quota100, QuotaMark::Hundred)];
+    for (kind, _) in kinds.into_iter().filter(|(_, its)| *its <= mark) {
+        let subject = Subject { organization: place.0, api: place.1.clone(), key: None, kind };
+        let detail = detail.as_object().cloned().unwrap_or_default();
+        findings.insert(subject, Finding { since: period.start, stage: None, detail });
+    }
+    Ok(())
+}
+
+async fn judge_hour(
+    reader: &mut Connection,
+    account: &UsageAccount,
+    hour: i64,
+    settings: &AlertSettings,
+    findings: &mut Findings,
+) -> Result<(), AppError> {
+    let place = (account.organization, account.api.clone());
+    let spans = Spans::new(None, "", &(hour..hour + 1));
+    let mut calls: BTreeMap<KeyId, HourCalls> = BTreeMap::new();
+    for sum in sum_by_key(reader, &place, &spans).await? {
+        calls.entry(sum.key).or_default().add(&sum.outcome, sum.total);
+    }
+    let thresholds = &settings.thresholds;
+    for (id, calls) in calls {
+        // What cannot be unusual is not looked at any closer.
+        if calls.allowed < thresholds.spike_calls && calls.denied < thresholds.burst_denials {
+            continue;
+        }
+        let Some(row) = keys::find(reader, id).await? else { continue };
+        let history = read_history(reader, &place, &row.key, hour).await?;
+        let allowed: Vec<u64> = history.iter().map(|hour| hour.allowed).collect();
+        let usual = rules::usual(&allowed);
+        let spike = rules::spike(calls.allowed, usual, thresholds);
+        let burst = rules::denial_burst(calls, &history[history.len().saturating_sub(24)..], thresholds);
+        for (kind, judged) in [(AlertKind::UsageSpike, spike), (AlertKind::DenialBurst, burst)] {
+            if !judged.is_unusual {
+                continue;
+            }
+            let start = crate::usage::report::start_of(hour);
+            let mut detail = named(&row.key);
+            let figures = json!({
+                "hour": start, "allowed": calls.allowed, "denied": calls.denied, "threshold": judged.threshold,
+                "usual": usual.map(|usual| usual.median.round()),
+            });
+            detail.extend(figures.as_object().cloned().unwrap_or_default());
+            let subject = Subject { organization: place.0, api: place.1.clone(), key: Some(id), kind };
+            // A person who closed it does not hear of it again for a day.
+            let since = start.plus_seconds(-DAY_SECONDS).unwrap_or(start);
+            findings.insert(subject, Finding { since, stage: None, detail });
+        }
+    }
+    Ok(())
+}
+
+/// What came of a key's calls in each hour before one, from the first in which it was used.
+async fn read_history(
+    reader: &mut Connection,
+    place: &(OrganizationId, ApiName),
+    key: &Key,
+    hour: i64,
+) -> Result<Vec<HourCalls>, AppError> {
+    let first = (hour - HISTORY_WEEKS * HOURS_PER_WEEK as i64).max(key.created_at.hour());
+    let sums = list_key_hours(reader, place, key.id, &(first..hour)).await?;
+    let Some(first) = sums.iter().map(|sum| sum.start).min() else { return Ok(Vec::new()) };
+    let mut history = vec![HourCalls::default(); usize::try_from(hour - first).unwrap_or(0)];
+    for sum in sums {
+        if let Some(calls) = usize::try_from(sum.start - first).ok().and_then(|place| history.get_mut(place)) {
+            calls.add(&sum.outcome, sum.total);
+        }
+    }
+    Ok(history)
+}
+
+impl HourCalls {
+    fn add(&mut self, outcome: &str, total: i64) {
+        match outcome {
+            EXTRA_UNITS => {}
+            ALLOWED | ALLOWED_FREE => self.allowed += total.unsigned_abs(),
+            _ => self.denied += total.unsigned_abs(),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Alerts: what is unusual about live keys, or about to happen to them.
+//!
+//! They are judged in the background, from tables, and never while somebody waits for a verdict. Of an account, a key and a
+//! kind one alert is open at a time. It is told of at most once a day, and closes when what it is about is over, or
+//! when a person closes it: then it is quiet about the same cause.
+//!
+//! Reading order: [`rules`] (what is unusual, without any I/O), `evaluate` (from tables to alerts), [`settings`], this
+//! file (what people do with them).
+
+mod evaluate;
+pub mod rules;
+pub mod settings;
+
+use claviger_domain::alert::Alert;
+use claviger_domain::audit::{Action, Author};
+use claviger_domain::id::AlertId;
+use claviger_store::alerts::{self, AlertFilter};
+use claviger_store::{Page, PageRequest};
+
+use crate::actor::Deed;
+use crate::mutation::Work;
+use crate::{Actor, App, AppError, Mutation};
+
+const NOT_FOUND: AppError = AppError::NotFound { what: "alert" };
+
+/// What became of an alert.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AlertChange {
+    /// It is new.
+    Opened,
+    /// It is told of once more.
+    Repeated,
+    /// It is over.
+    Closed,
+}
+
+impl App {
+    /// Lists alerts, newest first. Only the operator may.
+    pub async fn list_alerts(
+        &self,
+        actor: &Actor,
+        filter: &AlertFilter,
+        page: PageRequest<AlertId>,
+    ) -> Result<Page<Alert>, AppError> {
+        actor.must_be_operator()?;
+        let mut reader = self.store.read().await?;
+        Ok(alerts::list(&mut reader, filter, page).await?)
+    }
+
+    /// Shows an alert. Only the operator may.
+    pub async fn find_alert(&self, actor: &Actor, id: AlertId) -> Result<Alert, AppError> {
+        actor.must_be_operator()?;
+        let mut reader = self.store.read().await?;
+        alerts::find(&mut reader, id).await?.ok_or(NOT_FOUND)
+    }
+
+    /// Closes an alert, so that it is quiet about the same cause. One that is closed stays as it is. Only the operator
+    /// may.
+    pub async fn close_alert(&self, actor: &Actor, id: AlertId) -> Result<Mutation<Alert>, AppError> {
+        actor.must_be_operator()?;
+        let mut work = self.begin(actor).await?;
+        let before = alerts::find(work.tx.connection().await?, id).await?.ok_or(NOT_FOUND)?;
+        if before.closed.is_some() {
+            let revision = work.tx.revision_before();
+            return Ok(work.at(before, revision));
+        }
+        let alert = Alert { closed: Some((work.now, actor.author())), ..before };
+        alerts::put(&mut work.tx, &alert).await?;
+        Self::alert_changed(&mut work, &alert, AlertChange::Closed);
+        Ok(work.done(alert))
+    }
+
+    /// The one place that every change of an alert comes through: it is recorded here, and whoever is to be told of it is
+    /// told from here.
+    pub(crate) fn alert_changed(work: &mut Work, alert: &Alert, change: AlertChange) {
+        let action = match change {
+            AlertChange::Opened => Action::AlertOpened,
+            AlertChange::Closed => Action::AlertClosed,
+            // Nothing about it has changed.
+            AlertChange::Repeated => return,
+        };
+        let open = Alert { closed: None, ..alert.clone() };
+        let before = (change == AlertChange::Closed).then_some(&open);
+        work.record(Deed::new(action, alert.id, before, Some(alert)).of(alert.organization));
+    }
+}
+
+/// Whether a person closed it.
+fn is_closed_by_person(alert: &Alert) -> bool {
+    alert.closed.is_some_and(|(_, by)| by != Author::System)
+}
