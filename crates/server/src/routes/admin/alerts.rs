@@ -219,7 +219,6 @@ async fn close(
 /// What an organization wants to be told of. What is left out is the default.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AlertSettings)]
-#[expect(dead_code, reason = "the document's side of AlertSettings")]
 struct AlertSettingsView {
     /// Kinds that do not open.
     #[schema(required = false)]
@@ -232,7 +231,6 @@ struct AlertSettingsView {
 /// What is unusual: `docs/alerts.md` says how it is reckoned.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AlertThresholds)]
-#[expect(dead_code, reason = "the document's side of Thresholds")]
 struct ThresholdsView {
     /// A spike is so many deviations above what is usual in its hour,
     #[schema(required = false, minimum = 1, default = 8.0)]
