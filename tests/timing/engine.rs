@@ -65,6 +65,7 @@ fn verify(engine: &Engine, api: Option<claviger_engine::ApiIndex>, secret: &str)
         ip: None,
         referrer: None,
         scopes: &[],
+        cost: None,
         at_least_revision: Revision(0),
     };
     engine.verify(NOW, &request).decision

@@ -517,7 +517,7 @@ mod tests {
     fn broken_toml_is_reported_with_the_rest() {
         insta::assert_snapshot!(mistakes("listen = \nport = 1\nlisten = \"x\"").join("\n"), @r"
         line 1: string values must be quoted, expected literal string
-        line 2: port is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log, mail, webhooks
+        line 2: port is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log, mail, webhooks, usage
         line 3: duplicate key
         ");
     }

@@ -63,10 +63,13 @@ impl App {
         let now = self.now();
         let mut findings = Findings::new();
         let mut known: HashMap<OrganizationId, AlertSettings> = HashMap::new();
-        self.judge_keys(now, &mut findings).await?;
-        // The last hour that is over, once it is written down.
+        // The last hour that is over. Quotas are looked at each time; all keys and their calls once an hour, for they may be
+        // millions.
         let hour = now.hour() - 1;
         let is_new_hour = self.ledger.judged_hour.load(Ordering::SeqCst) < hour;
+        if is_new_hour {
+            self.judge_keys(now, &mut findings).await?;
+        }
         self.judge_accounts(now, is_new_hour.then_some(hour), &mut known, &mut findings).await?;
         let mut muted = Vec::new();
         for subject in findings.keys() {
@@ -75,7 +78,7 @@ impl App {
             }
         }
         muted.iter().for_each(|subject| drop(findings.remove(subject)));
-        self.close_what_is_over(now, &findings, &mut known).await?;
+        self.close_what_is_over(now, is_new_hour, &findings, &mut known).await?;
         for (subject, finding) in findings {
             self.open_or_repeat(subject, finding, now).await?;
         }
@@ -147,6 +150,7 @@ impl App {
     async fn close_what_is_over(
         &self,
         now: Timestamp,
+        is_new_hour: bool,
         findings: &Findings,
         known: &mut HashMap<OrganizationId, AlertSettings>,
     ) -> Result<(), AppError> {
@@ -160,7 +164,8 @@ impl App {
                 let is_muted = self.settings_of(known, alert.organization).await?.muted.contains(&alert.kind);
                 let is_of_hour = matches!(alert.kind, AlertKind::UsageSpike | AlertKind::DenialBurst);
                 let is_calm = alert.last_seen_at.plus_seconds(CALM_SECONDS).is_some_and(|end| end <= now);
-                let is_over = !findings.contains_key(&Subject::of(alert)) && (!is_of_hour || is_calm);
+                let is_judged = is_new_hour || matches!(alert.kind, AlertKind::Quota80 | AlertKind::Quota100);
+                let is_over = is_judged && !findings.contains_key(&Subject::of(alert)) && (!is_of_hour || is_calm);
                 if is_muted || is_over {
                     self.close_by_itself(alert.id).await?;
                 }

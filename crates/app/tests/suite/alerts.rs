@@ -57,6 +57,7 @@ async fn an_old_secret_is_told_of_daily_until_it_is_rotated() {
     let repeated = judged(&deployment).await;
     assert_eq!((repeated.len(), repeated[0].id, repeated[0].last_repeated_at), (1, alert.id, deployment.app.now()));
     commit(deployment.app.rotate_key(&Actor::operator(), key.id, 0, None)).await.unwrap();
+    deployment.clock.advance_seconds(HOUR_SECONDS);
     let closed = judged(&deployment).await;
     assert_eq!(closed[0].closed, Some((deployment.app.now(), Author::System)));
     let told: Vec<_> =

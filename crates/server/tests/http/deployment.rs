@@ -168,8 +168,11 @@ impl Deployment {
     /// A webhook endpoint of nobody's in particular; each organization may have only some.
     pub(crate) async fn webhook(&self) -> WebhookId {
         let operator = Actor::operator();
-        let organization =
-            commit(self.app.create_organization(&operator, "Listens".parse().unwrap())).await.unwrap().value.id;
+        let organization = commit(self.app.create_organization(&operator, "Listens".parse().unwrap(), TimeZone::UTC))
+            .await
+            .unwrap()
+            .value
+            .id;
         let input = CreateWebhook {
             organization: Some(organization),
             url: "https://example.com/hook".to_owned(),

@@ -86,6 +86,7 @@ impl From<Alert> for AlertView {
 /// Which alerts to list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document's side of the query")]
 struct AlertListParameters {
     /// Only of this organization.
     organization: Option<String>,
