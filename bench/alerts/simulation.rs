@@ -161,7 +161,8 @@ impl Key {
         if self.burst > 0.0 && random.unit() < self.burst {
             expected *= random.between(3.0, 10.0);
         }
-        let mut calls = random.count(expected * random.gamma(self.shape) / self.shape);
+        let mean = expected * random.gamma(self.shape) / self.shape;
+        let mut calls = random.count(mean);
         let mut refused = random.count(calls as f64 * self.refused).min(calls);
         if let Some((incident, _, _)) = self.incident.filter(|(_, start, end)| (*start..*end).contains(&hour)) {
             // Whoever abuses a key takes no notice of its day; of a key that is hardly used, a little is not an incident.
@@ -172,7 +173,8 @@ impl Key {
             };
             calls += more;
             if incident == Incident::Denials {
-                let tried = random.count(random.between(200.0, 2000.0).max(self.rate * 2.0));
+                let mean = random.between(200.0, 2000.0).max(self.rate * 2.0);
+                let tried = random.count(mean);
                 calls += tried;
                 refused += tried;
             }
