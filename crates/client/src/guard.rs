@@ -128,7 +128,7 @@ where
             Ok(rate_limit) => {
                 GuardFuture::Passed { inner: self.inner.call(Request::from_parts(head, body)), rate_limit }
             }
-            Err(answer) => GuardFuture::Refused { response: Some(error_response(answer)) },
+            Err(answer) => GuardFuture::Refused { response: Some(error_response(*answer)) },
         }
     }
 }
@@ -168,13 +168,13 @@ where
 
 impl Shared {
     /// Readies an allowed request for the inner service, or makes the answer to one that is not.
-    fn pass(&self, head: &mut Parts) -> Result<Option<RateLimitHeaders>, ErrorAnswer> {
+    fn pass(&self, head: &mut Parts) -> Result<Option<RateLimitHeaders>, Box<ErrorAnswer>> {
         let directory = self.engine.directory();
         let api = match &self.pinned {
             None => select_api(&directory, head),
             Some(name) => match directory.find(name.as_str()) {
                 Some(api) => Some(api),
-                None => return Err(wire::denial(None, Denial::Unavailable, None, None)),
+                None => return Err(wire::denial(None, Denial::Unavailable, None, None).into()),
             },
         };
         drop(directory);
@@ -189,7 +189,7 @@ impl Shared {
             // An engine that allows nobody for nothing is broken, and what is broken does not allow.
             (Ok(()), ..) => Denial::Unavailable,
         };
-        Err(denial_answer(&self.engine, &verdict, denial))
+        Err(denial_answer(&self.engine, &verdict, denial).into())
     }
 }
 

@@ -133,7 +133,7 @@ impl RecoveredLimits {
 
 /// The cells.
 pub(crate) struct Cells {
-    cells: Part<[Cell]>,
+    table: Part<[Cell]>,
     more: Mutex<More>,
     left: RecoveredLimits,
 }
@@ -162,7 +162,7 @@ pub(crate) enum Place<'a> {
 impl Cells {
     /// The cells of a fresh region, with what a former process left.
     pub(crate) fn new(region: &Region, left: RecoveredLimits) -> Self {
-        let cells = Self { cells: region.groups(region.layout().limit_cells()), more: Mutex::default(), left };
+        let cells = Self { table: region.groups(region.layout().limit_cells()), more: Mutex::default(), left };
         cells.keep_what_was_left();
         cells
     }
@@ -190,7 +190,7 @@ impl Cells {
 
     #[inline]
     fn find_or_claim(&self, tag: Tag) -> Option<&Cell> {
-        let cells = *self.cells.get();
+        let cells = *self.table.get();
         let mask = cells.len().checked_sub(1)?;
         let first = tag.place() as usize;
         for step in 0..WINDOW.min(cells.len()) {
@@ -233,7 +233,7 @@ impl Cells {
             self.left.0.iter().map(|(identity, meter)| (*identity, *meter)).collect();
         // What takes longest to come back first.
         left.sort_unstable_by_key(|(identity, (value, _))| (std::cmp::Reverse(*value), *identity));
-        for (identity, (value, interval)) in left.into_iter().take(self.cells.get().len() / 2) {
+        for (identity, (value, interval)) in left.into_iter().take(self.table.get().len() / 2) {
             let tag = Tag(Tag::CLAIMED | Tag::LEFT | identity & u64::from(u32::MAX));
             let Some(cell) = self.find_or_claim(tag).filter(|cell| cell[IDENTITY].load(Ordering::Relaxed) == 0) else {
                 continue;
@@ -279,6 +279,6 @@ fn begin(cell: &Cell, identity: u64, value: u64, interval: u64) {
 
 impl fmt::Debug for Cells {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cells").field("in_region", &self.cells.get().len()).finish_non_exhaustive()
+        f.debug_struct("Cells").field("in_region", &self.table.get().len()).finish_non_exhaustive()
     }
 }

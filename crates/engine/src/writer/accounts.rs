@@ -247,6 +247,7 @@ impl Writer {
     /// The same of a key. Nothing becomes of a key that is not known.
     pub(crate) fn seed_key_usage(&self, shared: &Shared, key: KeyId, period: u16, units: u64) {
         let Some(slot) = self.find_slot(shared, key) else { return };
+        #[expect(clippy::redundant_closure_for_method_calls, reason = "the method alone is not general enough")]
         let row = shared.records.read(slot, |record| record.account());
         let Some(account) = row.and_then(|row| shared.accounts.get(row)) else { return };
         let place = key_quota_place(shared, slot, key);

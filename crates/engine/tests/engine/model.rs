@@ -38,12 +38,11 @@ struct Model {
 impl Model {
     fn apply(&mut self, change: &Change) {
         match change {
-            Change::Subscription(_) => {}
             Change::Api(api) => drop(self.apis.insert(api.definition.name().to_string(), (**api).clone())),
             Change::Organization(changed) => drop(self.organizations.insert(changed.id, changed.status)),
             Change::Key(key) => drop(self.keys.insert(key.id, (**key).clone())),
             Change::KeyRemoved { id } => drop(self.keys.remove(id)),
-            Change::Verifier(_) => {}
+            Change::Subscription(_) | Change::Verifier(_) => {}
         }
     }
 
