@@ -11,6 +11,7 @@ mod bodies;
 mod definitions;
 mod doors;
 mod hygiene;
+mod limits;
 mod narrowing;
 mod organizations;
 mod pages;

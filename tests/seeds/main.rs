@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod plans;
 mod seed_000;
 mod seed_001;
 mod seed_002;

@@ -437,8 +437,8 @@ fn headers_that_are_none() {
     server.public(&example_with(&secret)).expect(200);
 }
 
-/// "403 FORBIDDEN | Free plan, past-due billing, API access disabled, or key scope too narrow": the third and the
-/// fourth; there are no plans and no bills in this version.
+/// "403 FORBIDDEN | Free plan, past-due billing, API access disabled, or key scope too narrow": the third, as
+/// the operator switches it off for all apis, and the fourth. `plans.rs` has the others.
 #[test]
 fn troubleshooting_403() {
     let server = Server::demo();
