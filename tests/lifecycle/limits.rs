@@ -127,7 +127,8 @@ fn several_rate_limits_hold_all_or_nothing() {
     assert_eq!(allowed, 18);
     assert_eq!(billable(&organization), 29);
     let told = verdict(&server, &keys[3], 1);
-    let names: Vec<&str> = told["limits"].as_array().unwrap().iter().filter_map(|limit| limit["name"].as_str()).collect();
+    let names: Vec<&str> =
+        told["limits"].as_array().unwrap().iter().filter_map(|limit| limit["name"].as_str()).collect();
     assert!(names.contains(&"day") && names.contains(&"own"), "{told}");
     assert!(told["retry_after"].as_i64().is_some_and(|seconds| seconds > 0), "{told}");
 }

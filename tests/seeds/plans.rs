@@ -70,12 +70,15 @@ fn seed_000_within_your_plans_limits() {
     let first = evaluate();
     first.expect(200);
     assert!(first.header("ratelimit").is_some_and(|limits| limits.contains("\"minute\"")), "{:?}", first.headers());
-    let verdict = server.verify(&json!({"key": key.secret, "method": "POST", "path": "/api/v1/evaluate", "cost": 1001}));
+    let verdict =
+        server.verify(&json!({"key": key.secret, "method": "POST", "path": "/api/v1/evaluate", "cost": 1001}));
     assert_eq!((&verdict["valid"], &verdict["status"]), (&json!(false), &json!(429)));
     // Sixty a minute: whatever comes back meanwhile, two hundred do not pass.
     let refused = (0..200).map(|_| evaluate()).find(|answer| answer.status != 200).expect("a limit");
     assert_eq!(refused.status, 429);
-    assert!(refused.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0)));
+    assert!(
+        refused.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0))
+    );
     assert!(refused.header("ratelimit-policy").is_some_and(|policy| policy.contains("\"minute\";q=60;w=60")));
 }
 
@@ -86,7 +89,7 @@ fn seed_000_team_member_leaves() {
     let organization = server.organization();
     let base = format!("/admin/v1/organizations/{}", organization.id);
     let join = |email: &str| {
-        let body = json!({"email": email, "role": "developer"});
+        let body = json!({"email": email, "role": "developer", "send_mail": false});
         let invited = server.admin(Request::post(&format!("{base}/invitations")).json(&body)).expect(201);
         let body = json!({"token": invited["token"], "name": "Somebody"});
         server.admin(Request::post("/admin/v1/invitations/accept").json(&body)).expect(201)["id"].clone()

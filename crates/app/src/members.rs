@@ -5,7 +5,7 @@ use claviger_domain::format::issue_operator_token;
 use claviger_domain::id::{InvitationId, KeyId, MemberId, OrganizationId};
 use claviger_domain::key::{Creator, Key, Name};
 use claviger_domain::limits;
-use claviger_domain::mail::EmailAddress;
+use claviger_domain::mail::{EmailAddress, Mail};
 use claviger_domain::member::{Invitation, Member, Role};
 use claviger_domain::secret::{IssuedSecret, PresentedSecret};
 use claviger_store::{Connection, invitations, keys, members, organizations};
@@ -29,8 +29,8 @@ const NO_ORGANIZATION: AppError = AppError::NotFound { what: "organization" };
 pub struct Invited {
     /// The invitation.
     pub invitation: Invitation,
-    /// What its link holds; it exists nowhere else.
-    pub token: IssuedSecret,
+    /// What accepts it, where it was not mailed: it exists nowhere else.
+    pub token: Option<IssuedSecret>,
 }
 
 /// What becomes of the keys of somebody who leaves.
@@ -73,18 +73,20 @@ pub struct RemovedMember {
 }
 
 impl App {
-    /// Invites somebody by e-mail. An open invitation to the same address ends.
+    /// Invites somebody. What accepts the invitation is mailed to them, or else in the answer, for whoever delivers it. An open
+    /// invitation to the same address ends.
     pub async fn invite_member(
         &self,
         actor: &Actor,
         organization: OrganizationId,
         email: &EmailAddress,
         role: Role,
+        by_mail: bool,
     ) -> Result<Mutation<Invited>, AppError> {
         let mut work = self.begin(actor).await?;
         let reader = work.tx.connection().await?;
         let managing = actor.manage_members(reader, organization).await?;
-        organizations::find(reader, organization).await?.ok_or(NO_ORGANIZATION)?;
+        let name = organizations::find(reader, organization).await?.ok_or(NO_ORGANIZATION)?.name;
         managing.must_manage(role)?;
         let email = lower_case(email);
         if members::find_by_email(reader, organization, &email).await?.is_some() {
@@ -107,7 +109,19 @@ impl App {
         };
         invitations::put(&mut work.tx, &invitation, &token.digest()).await?;
         work.record(Deed::new(Action::MemberInvited, invitation.id, None, Some(&invitation)).of(organization));
-        Ok(work.done(Invited { invitation, token }))
+        if !by_mail {
+            return Ok(work.done(Invited { invitation, token: Some(token) }));
+        }
+        let text = format!(
+            "You are invited to {} as {}.\n\nYour token, which works once and until {}:\n\n{}\n",
+            name.as_str(),
+            role.as_str(),
+            invitation.expires_at,
+            *token.into_clear()
+        );
+        let mail = Mail::new(invitation.email.clone(), None, format!("Invitation to {}", name.as_str()), text);
+        work.mail(&mail.map_err(|error| AppError::Internal { context: error.to_string() })?).await?;
+        Ok(work.done(Invited { invitation, token: None }))
     }
 
     /// Lists an organization's invitations that were not accepted, those whose time is over included.

@@ -452,6 +452,14 @@ pub(crate) struct InviteBody {
     /// What they will be.
     #[schema(value_type = words::Role)]
     pub(crate) role: Role,
+    /// Whether a mail takes the token to them. If not, the answer has it, and you do.
+    #[schema(required = false, default = true)]
+    #[serde(default = "yes")]
+    pub(crate) send_mail: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// Somebody accepts an invitation.

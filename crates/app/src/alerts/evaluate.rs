@@ -184,7 +184,7 @@ impl App {
         let Some(alert) = found.filter(|alert| alert.closed.is_none()) else { return Ok(()) };
         let alert = Alert { closed: Some((work.now, Author::System)), ..alert };
         alerts::put(&mut work.tx, &alert).await?;
-        Self::alert_changed(&mut work, &alert, AlertChange::Closed);
+        Self::alert_changed(&mut work, &alert, AlertChange::Closed).await?;
         work.done(()).commit().await?;
         Ok(())
     }
@@ -228,7 +228,7 @@ impl App {
         };
         alerts::put(&mut work.tx, &alert).await?;
         if let Some(change) = change {
-            Self::alert_changed(&mut work, &alert, change);
+            Self::alert_changed(&mut work, &alert, change).await?;
         }
         work.done(()).commit().await?;
         Ok(())

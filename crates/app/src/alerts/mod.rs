@@ -11,11 +11,16 @@ mod evaluate;
 pub mod rules;
 pub mod settings;
 
-use claviger_domain::alert::Alert;
-use claviger_domain::audit::{Action, Author};
-use claviger_domain::id::AlertId;
+use claviger_domain::alert::{Alert, AlertKind};
+use claviger_domain::audit::{Action, Audited as _, Author};
+use claviger_domain::event::{Event, EventType};
+use claviger_domain::id::{AlertId, EventId};
+use claviger_domain::mail::Mail;
+use claviger_domain::member::Role;
+use claviger_domain::time::Timestamp;
 use claviger_store::alerts::{self, AlertFilter};
-use claviger_store::{Page, PageRequest};
+use claviger_store::{Page, PageRequest, members, organizations};
+use serde_json::{Map, Value};
 
 use crate::actor::Deed;
 use crate::mutation::Work;
@@ -66,23 +71,68 @@ impl App {
         }
         let alert = Alert { closed: Some((work.now, actor.author())), ..before };
         alerts::put(&mut work.tx, &alert).await?;
-        Self::alert_changed(&mut work, &alert, AlertChange::Closed);
+        Self::alert_changed(&mut work, &alert, AlertChange::Closed).await?;
         Ok(work.done(alert))
     }
 
     /// The one place that every change of an alert comes through: it is recorded here, and whoever is to be told of it is
     /// told from here.
-    pub(crate) fn alert_changed(work: &mut Work, alert: &Alert, change: AlertChange) {
-        let action = match change {
-            AlertChange::Opened => Action::AlertOpened,
-            AlertChange::Closed => Action::AlertClosed,
+    pub(crate) async fn alert_changed(work: &mut Work, alert: &Alert, change: AlertChange) -> Result<(), AppError> {
+        let told = match change {
+            AlertChange::Opened => Some((Action::AlertOpened, EventType::AlertOpened)),
+            AlertChange::Closed => Some((Action::AlertClosed, EventType::AlertClosed)),
             // Nothing about it has changed.
-            AlertChange::Repeated => return,
+            AlertChange::Repeated => None,
         };
-        let open = Alert { closed: None, ..alert.clone() };
-        let before = (change == AlertChange::Closed).then_some(&open);
-        work.record(Deed::new(action, alert.id, before, Some(alert)).of(alert.organization));
+        if let Some((action, kind)) = told {
+            let open = Alert { closed: None, ..alert.clone() };
+            let before = (change == AlertChange::Closed).then_some(&open);
+            work.record(Deed::new(action, alert.id, before, Some(alert)).of(alert.organization));
+            work.announce(|id, at| event(id, kind, at, alert));
+            if kind == EventType::AlertOpened && matches!(alert.kind, AlertKind::Quota80 | AlertKind::Quota100) {
+                work.announce(|id, at| event(id, EventType::QuotaReached, at, alert));
+            }
+        }
+        if change == AlertChange::Closed || work.delivery.is_none() {
+            return Ok(());
+        }
+        let reader = work.tx.connection().await?;
+        let organization = organizations::find(reader, alert.organization).await?;
+        let members = members::list(reader, alert.organization).await?;
+        for member in members.into_iter().filter(|member| member.role >= Role::Admin) {
+            let (subject, text) = words(alert, organization.as_ref().map_or("", |one| one.name.as_str()));
+            if let Ok(mail) = Mail::new(member.email, Some(member.name), subject, text)
+                && let Err(error) = work.mail(&mail).await
+            {
+                tracing::warn!(%error, "a member is not told of an alert");
+            }
+        }
+        Ok(())
     }
+}
+
+fn event(id: EventId, kind: EventType, at: Timestamp, alert: &Alert) -> Event {
+    let mut view = alert.audit_view();
+    view.insert("id".to_owned(), alert.id.to_string().into());
+    let data = Map::from_iter([("alert".to_owned(), Value::Object(view))]);
+    Event { id, kind, at, organization: Some(alert.organization), api: Some(alert.api.clone()), data }
+}
+
+/// What a mail says of an alert.
+fn words(alert: &Alert, organization: &str) -> (String, String) {
+    let about = |name: &str| alert.detail.get(name).and_then(Value::as_str).unwrap_or_default();
+    let key = match alert.key {
+        Some(id) => format!("Key: {} ({}…{}, {id})\n", about("name"), about("prefix"), about("hint")),
+        None => String::new(),
+    };
+    let kind = alert.kind.as_str();
+    let text = format!(
+        "Alert: {kind}\nOrganization: {organization}\nAPI: {}\n{key}Since: {}\n\n{}\n",
+        alert.api,
+        alert.opened_at,
+        Value::Object(alert.detail.clone())
+    );
+    (format!("Alert: {kind} ({})", alert.api), text)
 }
 
 /// Whether a person closed it.

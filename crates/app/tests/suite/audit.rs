@@ -95,15 +95,15 @@ async fn members_are_told_of(watch: &mut Watch<'_>, deployment: &Deployment) -> 
         after,
     };
     let email = "ada@example.com".parse().unwrap();
-    let invite = || commit(app.invite_member(&operator, deployment.organization, &email, Role::Developer));
+    let invite = || commit(app.invite_member(&operator, deployment.organization, &email, Role::Developer, false));
     let invited = invite().await.unwrap().value;
     let after = json!({"email": "ada@example.com", "role": "developer"});
     watch.one(by_operator(Action::MemberInvited, &invited.invitation.id, Value::Null, after)).await;
-    let hidden = invited.token.into_clear().to_string();
+    let hidden = invited.token.unwrap().into_clear().to_string();
     commit(app.revoke_invitation(&operator, deployment.organization, invited.invitation.id)).await.unwrap();
     let before = json!({"role": "developer"});
     watch.one(by_operator(Action::InvitationRevoked, &invited.invitation.id, before, Value::Null)).await;
-    let token = invite().await.unwrap().value.token.into_clear();
+    let token = invite().await.unwrap().value.token.unwrap().into_clear();
     watch.seen += 1;
     let token = PresentedSecret::new(&token);
     let joined = commit(app.accept_invitation(&operator, token, "Ada".parse().unwrap())).await.unwrap().value;

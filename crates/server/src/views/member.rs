@@ -1,6 +1,6 @@
 //! Members and invitations as the outside sees them.
 
-use claviger_app::RemovedMember;
+use claviger_app::{Invited, RemovedMember};
 use claviger_domain::id::{InvitationId, MemberId, OrganizationId};
 use claviger_domain::key::{Key, Name};
 use claviger_domain::mail::EmailAddress;
@@ -9,6 +9,7 @@ use claviger_domain::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Clear;
 use crate::openapi::words;
 
 /// A person in an organization.
@@ -70,6 +71,24 @@ impl From<Invitation> for InvitationView {
     fn from(invitation: Invitation) -> Self {
         let Invitation { id, organization, email, role, created_at, expires_at } = invitation;
         Self { id, organization, email, role, created_at, expires_at }
+    }
+}
+
+/// An invitation that was just made.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NewInvitation)]
+pub(crate) struct InvitedView {
+    #[serde(flatten)]
+    invitation: InvitationView,
+    /// What accepts it, once; `null` if it was mailed. Shown only here.
+    #[schema(value_type = Option<String>, required)]
+    token: Option<Clear>,
+}
+
+impl From<Invited> for InvitedView {
+    fn from(invited: Invited) -> Self {
+        let Invited { invitation, token } = invited;
+        Self { invitation: invitation.into(), token: token.map(Clear::of) }
     }
 }
 

@@ -320,7 +320,7 @@ fn body(deployment: &Deployment, row: &Row) -> Option<Value> {
             Some(body)
         }
         "adminUpdateMember" => Some(json!({"name": "renamed"})),
-        "adminInviteMember" => Some(json!({"email": "eve@example.com", "role": "viewer"})),
+        "adminInviteMember" => Some(json!({"email": "eve@example.com", "role": "viewer", "send_mail": false})),
         "adminSetSubscription" => Some(json!({"plan": "small"})),
         "adminPutAlertSettings" => Some(json!({"muted": ["key_age_90"]})),
         "adminBulkRevokeKeys" => Some(json!({"organization": deployment.theirs, "dry_run": true})),

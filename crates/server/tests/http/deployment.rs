@@ -112,8 +112,9 @@ impl Deployment {
     pub(crate) async fn invite(&self, role: Role) -> (InvitationId, String) {
         let number = self.people.fetch_add(1, Ordering::Relaxed);
         let email = format!("person{number}@example.com").parse().unwrap();
-        let invited = commit(self.app.invite_member(&Actor::operator(), self.mine, &email, role)).await.unwrap().value;
-        (invited.invitation.id, invited.token.into_clear().to_string())
+        let invited =
+            commit(self.app.invite_member(&Actor::operator(), self.mine, &email, role, false)).await.unwrap().value;
+        (invited.invitation.id, invited.token.unwrap().into_clear().to_string())
     }
 
     /// Makes somebody a member of the first organization.

@@ -17,8 +17,8 @@ use crate::idempotency::finish;
 use crate::json::Json;
 use crate::query::{Nothing, Query};
 use crate::requests::{AcceptBody, InviteBody};
-use crate::views::member::{InvitationView, MemberView};
-use crate::views::{IssuedToken, List};
+use crate::views::List;
+use crate::views::member::{InvitationView, InvitedView, MemberView};
 
 pub(crate) fn router() -> OpenApiRouter<ServerState> {
     OpenApiRouter::new().routes(routes!(list, invite)).routes(routes!(revoke)).routes(routes!(accept))
@@ -45,7 +45,7 @@ async fn list(
 
 /// Invite somebody.
 ///
-/// A mail with a link goes to the address; the link works once, for a day. An open invitation to the same address ends.
+/// A mail takes a token to the address; the token works once, for a day. An open invitation to the same address ends.
 #[utoipa::path(
     post,
     path = "/admin/v1/organizations/{id}/invitations",
@@ -53,7 +53,7 @@ async fn list(
     tag = "Members",
     params(("id" = String, Path, description = "The organization's id.")),
     request_body = InviteBody,
-    responses((status = 201, description = "The invitation, with the token of its link.", body = IssuedToken<InvitationView>))
+    responses((status = 201, description = "The invitation, with its token if you deliver it.", body = InvitedView))
 )]
 async fn invite(
     operator: OperatorOrMember,
@@ -62,11 +62,10 @@ async fn invite(
     Query(Nothing): Query<Nothing>,
     Json(body): Json<InviteBody>,
 ) -> Result<Response, Failure> {
-    let mutation = state.app.invite_member(operator.actor(), id, &body.email, body.role).await?;
-    let answer = |Invited { invitation, token }: Invited, revision| {
-        let location = format!("/admin/v1/organizations/{id}/invitations/{}", invitation.id);
-        let view = IssuedToken::of(InvitationView::from(invitation), token);
-        Ok(Answer::created(&location, &view)?.revision(revision))
+    let mutation = state.app.invite_member(operator.actor(), id, &body.email, body.role, body.send_mail).await?;
+    let answer = |invited: Invited, revision| {
+        let location = format!("/admin/v1/organizations/{id}/invitations/{}", invited.invitation.id);
+        Ok(Answer::created(&location, &InvitedView::from(invited))?.revision(revision))
     };
     finish(&state, operator.keyed(), mutation, answer).await
 }

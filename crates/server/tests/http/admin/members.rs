@@ -35,7 +35,7 @@ async fn an_invitation_is_accepted_once_and_within_a_day() {
     let deployment = Deployment::start().await;
     let path = format!("/admin/v1/organizations/{}", deployment.mine);
     let invite = async |email: &str| {
-        let body = json!({"email": email, "role": "developer"});
+        let body = json!({"email": email, "role": "developer", "send_mail": false});
         deployment.operator(&format!("POST {path}/invitations")).json(&body).send().await
     };
     let accept = async |token: &Value| {
@@ -135,12 +135,12 @@ async fn a_member_may_do_what_their_role_says() {
         (format!("GET /admin/v1/organizations/{mine}/members"), None, [200, 200, 200, 200]),
         (
             format!("POST /admin/v1/organizations/{mine}/invitations"),
-            Some(json!({"email": "dev@example.com", "role": "developer"})),
+            Some(json!({"email": "dev@example.com", "role": "developer", "send_mail": false})),
             [403, 403, 201, 201],
         ),
         (
             format!("POST /admin/v1/organizations/{mine}/invitations"),
-            Some(json!({"email": "boss@example.com", "role": "owner"})),
+            Some(json!({"email": "boss@example.com", "role": "owner", "send_mail": false})),
             [403, 403, 403, 201],
         ),
         (format!("PATCH /admin/v1/organizations/{mine}"), Some(json!({"name": "Mine"})), [403; 4]),
