@@ -16,9 +16,8 @@ CREATE INDEX retired_digests_by_key ON retired_digests (key_id);
 
 -- What is counted against a plan's key limit, without looking at keys that ended.
 CREATE INDEX keys_not_revoked ON keys (organization, api, kind, expires_at) WHERE revoked_at IS NULL;
--- What is forgotten, and what is about to expire.
+-- What is forgotten.
 CREATE INDEX keys_by_revocation ON keys (revoked_at) WHERE revoked_at IS NOT NULL;
-CREATE INDEX keys_by_expiry ON keys (expires_at) WHERE expires_at IS NOT NULL;
 DROP INDEX ephemeral_keys_by_expiry;
 -- Who made which keys: only keys and members are looked for.
 CREATE INDEX keys_by_maker ON keys (created_by) WHERE created_by <> 'operator';

@@ -67,5 +67,4 @@ CREATE INDEX mails_by_age ON mails (finished_at) WHERE finished_at IS NOT NULL;
 -- Up to which expiry events were made, and of which key the last was.
 ALTER TABLE deployment ADD COLUMN expired_until INTEGER;
 ALTER TABLE deployment ADD COLUMN expired_key BLOB;
-CREATE INDEX keys_by_expiry ON keys (expires_at, id)
-    WHERE expires_at IS NOT NULL AND parent_id IS NULL AND revoked_at IS NULL;
+CREATE INDEX keys_by_expiry ON keys (expires_at, id) WHERE expires_at IS NOT NULL;
