@@ -103,7 +103,22 @@ fn reports_keep_to_their_subject() {
     let nothing = server.organization().usage("example");
     assert_eq!((&nothing["total"], &nothing["by_outcome"]), (&json!(0), &json!({})));
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&report), ["period_start", "period_end", "organization", "key"]);
+    let fields = [
+        "period_start",
+        "period_end",
+        "time_zone",
+        "plan",
+        "limit",
+        "used",
+        "remaining",
+        "resets_at",
+        "organization",
+        "key",
+        "by_key",
+        "other_keys",
+        "daily",
+    ];
+    assert_eq!(names(&report), fields);
     let counts = ["id", "total", "allowed", "denied", "billable", "by_scope", "by_environment", "by_outcome"];
     assert_eq!(
         (names(&report["organization"]), names(&report["key"])),

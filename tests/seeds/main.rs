@@ -71,11 +71,14 @@ fn the_tables_name_every_test() {
         ("seed_002.rs", include_str!("seed_002.rs")),
         ("seed_003.rs", include_str!("seed_003.rs")),
     ];
+    let plans = include_str!("plans.rs");
     let mut sections = include_str!("README.md").split("\n## ").skip(1);
     for (file, source) in documents {
         let section = sections.next().unwrap();
         assert!(section.contains(file), "{section}");
-        let tests = source.split("#[test]").skip(1).map(|test| {
+        // Those of `plans.rs` say which document they are of.
+        let of_plans = plans.split("#[test]").skip(1).filter(|test| test.contains(&format!("\nfn {}", &file[..8])));
+        let tests = source.split("#[test]").skip(1).chain(of_plans).map(|test| {
             let name = test.split("\nfn ").nth(1).and_then(|rest| rest.split('(').next());
             name.unwrap_or_else(|| panic!("no function after #[test] in {file}: {test}"))
         });

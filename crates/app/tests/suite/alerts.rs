@@ -11,7 +11,6 @@ use crate::suite::support::{Deployment, Held, commit, invalid_field, of_kind, pl
 
 const HOUR_SECONDS: i64 = 3600;
 const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
-const TORK: &str = include_str!("../../../../apis/tork.toml");
 
 /// Judges, and lists what there is, oldest first, and by kind.
 async fn judged(deployment: &Deployment) -> Vec<Alert> {
@@ -156,7 +155,7 @@ async fn a_quota_is_told_of_at_its_marks_and_forgiven_with_the_period() {
     let deployment = Deployment::start().await;
     let plans = "\n[[plans]]\nname = \"starter\"\ntitle = \"Starter\"\nquota = 100\n\
                  [subscriptions]\ndefault_plan = \"starter\"\n";
-    let definition = Definition::parse(&format!("{TORK}{plans}")).unwrap();
+    let definition = Definition::parse(&super::support::tork_with(plans)).unwrap();
     commit(deployment.app.apply_definition(&Actor::operator(), definition, false)).await.unwrap();
     let key = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
     let mut seen = Vec::new();

@@ -186,6 +186,14 @@ pub(crate) fn unlimited(definition: &str) -> String {
     definition.replace("default_plan = \"free\"", &format!("default_plan = \"{plan}\""))
 }
 
+/// Tork's definition with other plans, which end with those before the section of errors.
+pub(crate) fn tork_with(plans: &str) -> String {
+    let text = include_str!("../../../../apis/tork.toml");
+    let (head, rest) = text.split_once("[subscriptions]").unwrap();
+    let (_, errors) = rest.split_once("[errors]").unwrap();
+    format!("{head}{plans}\n[errors]{errors}")
+}
+
 /// A plan, and nothing else said.
 pub(crate) fn plan(name: &str) -> SetSubscription {
     let plan = Some(name.parse().unwrap());

@@ -16,7 +16,6 @@ use crate::suite::support::{
     Deployment, Held, commit, invalid_field, of_environment, of_kind, plain, restricted, run_sql,
 };
 
-const TORK: &str = include_str!("../../../../apis/tork.toml");
 const HOUR_SECONDS: i64 = 3600;
 const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
 
@@ -25,7 +24,7 @@ async fn subscribed(zone: &str, anchor_day: Option<u8>) -> (Deployment, Held) {
     let deployment = Deployment::start().await;
     let plans = "\n[[plans]]\nname = \"starter\"\ntitle = \"Starter\"\nquota = 100\n\
                  [subscriptions]\ndefault_plan = \"starter\"\n";
-    let definition = Definition::parse(&format!("{TORK}{plans}")).unwrap();
+    let definition = Definition::parse(&super::support::tork_with(plans)).unwrap();
     commit(deployment.app.apply_definition(&Actor::operator(), definition, false)).await.unwrap();
     let key = deployment.create("tork", of_kind(Kind::Secret)).await.unwrap();
     let mut statements = vec![format!("UPDATE organizations SET time_zone = '{zone}'")];

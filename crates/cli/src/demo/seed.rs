@@ -1,6 +1,6 @@
 //! What the demo is made of: three APIs, a customer of each, and keys of every kind.
 
-use claviger_app::{Actor, App, AppError, CreateKey, KeyPlace, Lifetime, PageRequest};
+use claviger_app::{Actor, App, AppError, CreateKey, KeyPlace, Lifetime, PageRequest, SetSubscription};
 use claviger_domain::definition::Definition;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Kind, Metadata, Name};
@@ -10,6 +10,7 @@ use claviger_domain::period::TimeZone;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::IssuedSecret;
+use claviger_domain::subscription::BillingState;
 
 use crate::failure::Failure;
 
@@ -133,6 +134,18 @@ impl<'a> Garden<'a> {
             Some(organization) => organization.id,
             None => app.create_organization(&Actor::operator(), title, TimeZone::UTC).await?.commit().await?.value.id,
         };
+        let definition = app.find_api(&api).await?.definition;
+        // The largest plan is the last, and limits nothing: a demo may be started again and again.
+        if let Some(plan) = definition.plans().last() {
+            let said = SetSubscription {
+                plan: Some(plan.name.clone()),
+                state: Some(BillingState::Active),
+                api_access: None,
+                anchor_day: None,
+                event_at: None,
+            };
+            app.set_subscription(&Actor::operator(), organization, &api, said).await?.commit().await?;
+        }
         Ok(Self { app, api, organization })
     }
 
