@@ -61,15 +61,18 @@ pub(crate) struct Outcome {
     pub(crate) slow: Score,
     /// `denial_burst`.
     pub(crate) denials: Score,
-    /// Alarms of `usage_spike` in no incident at all.
+    /// Alarms of `usage_spike` in no incident at all, but for those of keys that come in bursts.
     pub(crate) false_spikes: usize,
+    /// Those of keys that come in bursts which nobody can foresee: to any rule, these are spikes.
+    pub(crate) unforeseen: usize,
 }
 
 impl Outcome {
     /// Alarms in no incident, of each rule, per key and month.
-    pub(crate) fn false_alarms(&self) -> [f64; 2] {
+    /// Alarms of keys that come in bursts stand between the two.
+    pub(crate) fn false_alarms(&self) -> [f64; 3] {
         let of = |alarms: usize| alarms as f64 / self.keys as f64;
-        [of(self.false_spikes), of(self.denials.alarms - self.denials.right)]
+        [of(self.false_spikes), of(self.unforeseen), of(self.denials.alarms - self.denials.right)]
     }
 }
 
@@ -161,8 +164,8 @@ impl Key {
         if self.burst > 0.0 && random.unit() < self.burst {
             expected *= random.between(3.0, 10.0);
         }
-        let mean = expected * random.gamma(self.shape) / self.shape;
-        let mut calls = random.count(mean);
+        let rate = expected * random.gamma(self.shape) / self.shape;
+        let mut calls = random.count(rate);
         let mut refused = random.count(calls as f64 * self.refused).min(calls);
         if let Some((incident, _, _)) = self.incident.filter(|(_, start, end)| (*start..*end).contains(&hour)) {
             // Whoever abuses a key takes no notice of its day; of a key that is hardly used, a little is not an incident.
@@ -173,8 +176,8 @@ impl Key {
             };
             calls += more;
             if incident == Incident::Denials {
-                let mean = random.between(200.0, 2000.0).max(self.rate * 2.0);
-                let tried = random.count(mean);
+                let rate = random.between(200.0, 2000.0).max(self.rate * 2.0);
+                let tried = random.count(rate);
                 calls += tried;
                 refused += tried;
             }
@@ -197,8 +200,12 @@ impl Key {
                     Judgement { is_unusual: false, threshold: u64::MAX }
                 };
                 of_spike.take(hour, judged);
-                let day = &hours[hours.len().saturating_sub(24)..];
-                of_burst.take(hour, denial_burst(calls, day, thresholds));
+                let judged = if calls.denied >= thresholds.burst_denials {
+                    denial_burst(calls, &hours[hours.len().saturating_sub(HOURS_PER_WEEK)..], thresholds)
+                } else {
+                    Judgement { is_unusual: false, threshold: u64::MAX }
+                };
+                of_burst.take(hour, judged);
             }
             allowed.push(calls.allowed);
             hours.push(calls);
@@ -236,7 +243,11 @@ impl Key {
             None => {}
         }
         outcome.denials.alarms += bursts.len();
-        outcome.false_spikes += false_spikes;
+        if self.burst > 0.0 {
+            outcome.unforeseen += false_spikes;
+        } else {
+            outcome.false_spikes += false_spikes;
+        }
         outcome.leak.alarms += false_spikes;
         outcome.slow.alarms += false_spikes;
     }

@@ -9,6 +9,7 @@
 //! of the one before. The first of each organization finds nothing of it in SQLite's own cache.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a program that reports")]
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -19,6 +19,7 @@ use claviger_domain::key::{ApiName, Environment, Key};
 use claviger_domain::time::Timestamp;
 use claviger_engine::{Outcome, UsageTotal};
 use claviger_store::usage::UsageRow;
+use claviger_store::usage_reports::find_account;
 use claviger_store::{Connection, usage};
 use tokio::sync::OnceCell;
 
@@ -93,15 +94,19 @@ impl App {
         totals: HashMap<Bucket, i64>,
     ) -> Result<HashMap<Bucket, u64>, AppError> {
         let mut written: HashMap<Bucket, i64> = HashMap::new();
+        let mut pruned_before = 0;
         if let Some(first) = totals.keys().map(|bucket| bucket.hour).min() {
             let rows = usage::list_from(reader, self.ledger.incarnation, place.0, &place.1, first).await?;
             written.extend(rows.iter().map(|row| (Bucket::of(row), row.total)));
+            pruned_before = find_account(reader, place).await?.map_or(0, |account| account.pruned_before);
         }
         let more = |(bucket, total): (Bucket, i64)| {
             let more = total - written.get(&bucket).copied().unwrap_or(0);
             (bucket, more.max(0).unsigned_abs())
         };
-        Ok(totals.into_iter().map(more).filter(|(_, more)| *more > 0).collect())
+        // Of hours that were forgotten the engine may still speak, when the clock has made a leap.
+        let kept = totals.into_iter().filter(|(bucket, _)| bucket.hour >= pruned_before);
+        Ok(kept.map(more).filter(|(_, more)| *more > 0).collect())
     }
 
     /// Takes over what the engine has counted, without writing it. Returns when everything that was counted before the

@@ -81,13 +81,16 @@ pub async fn begin_day(
     Ok(begun > 0)
 }
 
+/// Key, scope, outcome, total and parent.
+type SumRow = (Vec<u8>, String, String, i64, Option<Vec<u8>>);
+
 /// The sums over a day, those of every incarnation together. To be read after [`begin_day`].
 pub async fn sum_day(
     connection: &mut Connection,
     account: &Account,
     day: &Range<i64>,
 ) -> Result<Vec<DayRow>, StoreError> {
-    let found: Vec<(Vec<u8>, String, String, i64, Option<Vec<u8>>)> = on_either!(
+    let found: Vec<SumRow> = on_either!(
         connection,
         sqlx::query_as(
             "SELECT key_id, scope, outcome, CAST(SUM(total) AS BIGINT), parent FROM usage

@@ -77,7 +77,9 @@ impl App {
                 muted.push(subject.clone());
             }
         }
-        muted.iter().for_each(|subject| drop(findings.remove(subject)));
+        for subject in &muted {
+            findings.remove(subject);
+        }
         self.close_what_is_over(now, is_new_hour, &findings, &mut known).await?;
         for (subject, finding) in findings {
             self.open_or_repeat(subject, finding, now).await?;
@@ -203,28 +205,25 @@ impl App {
             return Ok(());
         }
         let Subject { organization, api, key, kind } = subject;
-        let (alert, change) = match newest.filter(|alert| alert.closed.is_none()) {
-            Some(open) => {
-                let is_due = is_due(&open, &finding, now);
-                let last_repeated_at = if is_due { now } else { open.last_repeated_at };
-                let alert = Alert { last_repeated_at, last_seen_at: now, detail: finding.detail, ..open };
-                (alert, is_due.then_some(AlertChange::Repeated))
-            }
-            None => {
-                let alert = Alert {
-                    id: AlertId::new(work.now, &*self.entropy),
-                    organization,
-                    api,
-                    key,
-                    kind,
-                    opened_at: now,
-                    last_repeated_at: now,
-                    last_seen_at: now,
-                    closed: None,
-                    detail: finding.detail,
-                };
-                (alert, Some(AlertChange::Opened))
-            }
+        let (alert, change) = if let Some(open) = newest.filter(|alert| alert.closed.is_none()) {
+            let is_due = is_due(&open, &finding, now);
+            let last_repeated_at = if is_due { now } else { open.last_repeated_at };
+            let alert = Alert { last_repeated_at, last_seen_at: now, detail: finding.detail, ..open };
+            (alert, is_due.then_some(AlertChange::Repeated))
+        } else {
+            let alert = Alert {
+                id: AlertId::new(work.now, &*self.entropy),
+                organization,
+                api,
+                key,
+                kind,
+                opened_at: now,
+                last_repeated_at: now,
+                last_seen_at: now,
+                closed: None,
+                detail: finding.detail,
+            };
+            (alert, Some(AlertChange::Opened))
         };
         alerts::put(&mut work.tx, &alert).await?;
         if let Some(change) = change {
@@ -352,7 +351,7 @@ async fn judge_hour(
         let allowed: Vec<u64> = history.iter().map(|hour| hour.allowed).collect();
         let usual = rules::usual(&allowed);
         let spike = rules::spike(calls.allowed, usual, thresholds);
-        let burst = rules::denial_burst(calls, &history[history.len().saturating_sub(24)..], thresholds);
+        let burst = rules::denial_burst(calls, &history[history.len().saturating_sub(HOURS_PER_WEEK)..], thresholds);
         for (kind, judged) in [(AlertKind::UsageSpike, spike), (AlertKind::DenialBurst, burst)] {
             if !judged.is_unusual {
                 continue;

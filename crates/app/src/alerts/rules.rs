@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 /// Hours in a week, the profile that usage is held against.
 pub const HOURS_PER_WEEK: usize = 168;
 const HOURS_PER_DAY: i64 = 24;
+/// A week and a day: from then on, whatever day of the week it is has been seen.
+const YOUNG_HOURS: usize = HOURS_PER_WEEK + 24;
 /// Of a normal distribution, how many deviations a median absolute deviation is.
 const MAD_TO_DEVIATION: f64 = 1.4826;
 
@@ -28,7 +30,7 @@ pub struct Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { spike_deviations: 8.0, spike_factor: 3.0, spike_calls: 100, burst_denials: 100, burst_share: 0.5 }
+        Self { spike_deviations: 10.0, spike_factor: 3.0, spike_calls: 100, burst_denials: 100, burst_share: 0.5 }
     }
 }
 
@@ -65,7 +67,8 @@ pub struct Judgement {
 /// in which the key was used. `None` while there is too little to tell.
 ///
 /// The same hour of the week in the last weeks, with the hours beside it for keys whose people come a little earlier or later:
-/// from four weeks on. Before that, the same hour of the last days, with those beside it, from three days on.
+/// from four weeks on. Before that, the same hour of the last days, with those beside it. A key that has not seen a whole
+/// week does not know what its Monday is like: to it, its busiest hour so far is usual, from three days on.
 pub fn usual(history: &[u64]) -> Option<Usual> {
     let hours = history.len();
     let samples = if hours >= 4 * HOURS_PER_WEEK { at_same_hour(history, HOURS_PER_WEEK, 8) } else { Vec::new() };
@@ -76,7 +79,8 @@ pub fn usual(history: &[u64]) -> Option<Usual> {
     if samples.is_empty() {
         return None;
     }
-    let median = median(samples.clone());
+    let busiest = history.iter().max().copied().unwrap_or(0) as f64;
+    let median = if hours < YOUNG_HOURS { busiest } else { median(samples.clone()) };
     let far = samples.iter().map(|sample| (sample - median).abs()).collect();
     // Counts are never closer together than chance makes them, and those of one key are further apart than that: in each
     // hour, somebody may come who calls many times.
@@ -103,11 +107,16 @@ fn at_same_hour(history: &[u64], turn: usize, turns: usize) -> Vec<f64> {
 /// How far busy hours of this key are from each other: a tenth of the way into the busiest of four weeks. A key that is
 /// used in bursts has had them before.
 fn usual_spread(history: &[u64]) -> f64 {
-    let mut recent: Vec<u64> = history[history.len().saturating_sub(4 * HOURS_PER_WEEK)..].to_vec();
-    recent.sort_unstable();
-    let high = recent.get(recent.len() * 995 / 1000).copied().unwrap_or(0) as f64;
-    let middle = recent.get(recent.len() / 2).copied().unwrap_or(0) as f64;
+    let recent = &history[history.len().saturating_sub(4 * HOURS_PER_WEEK)..];
+    let (high, middle) = (quantile(recent, 995) as f64, quantile(recent, 500) as f64);
     (high - middle).max(0.0) / 6.0
+}
+
+/// What so many of a thousand are not above.
+fn quantile(samples: &[u64], of_thousand: usize) -> u64 {
+    let mut samples = samples.to_vec();
+    let place = samples.len() * of_thousand / 1000;
+    if place < samples.len() { *samples.select_nth_unstable(place).1 } else { 0 }
 }
 
 fn median(mut samples: Vec<f64>) -> f64 {
@@ -134,12 +143,13 @@ pub fn spike(calls: u64, usual: Option<Usual>, thresholds: &Thresholds) -> Judge
     Judgement { is_unusual: calls >= threshold, threshold }
 }
 
-/// Whether an hour has a burst of refusals: many, a large share of its calls, and far more than in the same key's last day.
-pub fn denial_burst(hour: HourCalls, day_before: &[HourCalls], thresholds: &Thresholds) -> Judgement {
+/// Whether an hour has a burst of refusals: many, a large share of its calls, and far more than the busy hours of the week
+/// before, for some keys are refused all the time. A job that is refused every night is one of
+/// these, a burst of some hours is not, so that it does not hide the next.
+pub fn denial_burst(hour: HourCalls, week_before: &[HourCalls], thresholds: &Thresholds) -> Judgement {
     let calls = hour.allowed.saturating_add(hour.denied);
-    let usual = day_before.iter().map(|hour| hour.denied as f64).collect();
-    let threshold = (median(usual) * 3.0).max(thresholds.burst_denials as f64);
-    let threshold = if threshold < u64::MAX as f64 { threshold.ceil() as u64 } else { u64::MAX };
+    let denied: Vec<u64> = week_before.iter().map(|hour| hour.denied).collect();
+    let threshold = quantile(&denied, 970).saturating_mul(3).max(thresholds.burst_denials);
     let is_large = hour.denied as f64 >= thresholds.burst_share * calls as f64;
     Judgement { is_unusual: hour.denied >= threshold && is_large, threshold }
 }

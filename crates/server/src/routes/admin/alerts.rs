@@ -233,7 +233,7 @@ struct AlertSettingsView {
 #[schema(as = AlertThresholds)]
 struct ThresholdsView {
     /// A spike is so many deviations above what is usual in its hour,
-    #[schema(required = false, minimum = 1, default = 8.0)]
+    #[schema(required = false, minimum = 1, default = 10.0)]
     spike_deviations: f64,
     /// at least so many times as much,
     #[schema(required = false, minimum = 1, default = 3.0)]
