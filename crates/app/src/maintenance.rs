@@ -11,6 +11,7 @@ use claviger_domain::limits;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 use claviger_engine::Engine;
+use claviger_store::dead_keys;
 use claviger_store::{feed, idempotency, invitations, keys, retired_digests};
 
 use crate::actor::Deed;
@@ -110,8 +111,8 @@ impl App {
         );
         let test_before = seconds_ago(work.now, test_life);
         let reader = work.tx.connection().await?;
-        let mut dead = keys::list_dead_ephemeral(reader, hour_ago, FORGOTTEN_AT_ONCE).await?;
-        let old_test = keys::list_old_test(reader, test_before, test_life, FORGOTTEN_AT_ONCE).await?;
+        let mut dead = dead_keys::list_dead_ephemeral(reader, hour_ago, FORGOTTEN_AT_ONCE).await?;
+        let old_test = dead_keys::list_old_test(reader, test_before, test_life, FORGOTTEN_AT_ONCE).await?;
         let is_ephemeral = |key: &Key| dead.iter().any(|known| known.id == key.id);
         let old_test: Vec<Key> = old_test.into_iter().filter(|key| !is_ephemeral(key)).collect();
         dead.extend(old_test);
@@ -124,11 +125,11 @@ impl App {
         let mut work = self.begin(&Actor::system()).await?;
         let before = seconds_ago(work.now, limits::DEAD_KEYS_KEPT_DAYS * ONE_DAY_SECONDS);
         let reader = work.tx.connection().await?;
-        let mut dead = keys::list_dead(reader, before, past, FORGOTTEN_AT_ONCE).await?;
+        let mut dead = dead_keys::list_dead(reader, before, past, FORGOTTEN_AT_ONCE).await?;
         let last = dead.last().map(|key| key.id).filter(|_| dead.len() >= FORGOTTEN_AT_ONCE as usize);
         let ids: Vec<KeyId> = dead.iter().map(|key| key.id).collect();
         // By a maker one finds the keys that a leaked secret may have made, so it stays as long as they do.
-        let makers = keys::list_makers_among(reader, &ids).await?;
+        let makers = dead_keys::list_makers_among(reader, &ids).await?;
         dead.retain(|key| !makers.contains(&key.id));
         for key in &dead {
             // No import takes its secret for a new one.

@@ -8,7 +8,8 @@ use claviger_domain::key::{ApiName, Key};
 use claviger_domain::plan::{OverKeyLimit, Plan, PlanName};
 use claviger_domain::subscription::{AnchorDay, BillingState, Gate, Subscription, terms};
 use claviger_domain::time::Timestamp;
-use claviger_store::{Tx, apis, keys, organizations, subscriptions};
+use claviger_store::key_counts;
+use claviger_store::{Tx, apis, organizations, subscriptions};
 
 use crate::actor::Deed;
 use crate::keys::{Class, KeyLimit, Place};
@@ -101,7 +102,7 @@ impl App {
         let api = apis::find(&mut reader, api).await?.ok_or(AppError::NotFound { what: "API" })?;
         let name = api.definition.name();
         let subscription = subscriptions::find(&mut reader, organization, name).await?;
-        let live = keys::count_live(&mut reader, organization, name, self.now()).await?;
+        let live = key_counts::count_live(&mut reader, organization, name, self.now()).await?;
         Ok(SubscriptionReport::of(&api, subscription, live.standing))
     }
 
@@ -125,7 +126,7 @@ impl App {
         let limit = KeyLimit::find(&mut work.tx, Place { organization, api, class: Class::Standing }).await?;
         let reader = work.tx.connection().await?;
         let beyond =
-            keys::list_enabled_beyond(reader, organization, api.definition.name(), work.now, limit.keys).await?;
+            key_counts::list_enabled_beyond(reader, organization, api.definition.name(), work.now, limit.keys).await?;
         for before in &beyond {
             let key = Key { disabled: true, ..before.clone() };
             crate::keys::put_key(work, Action::KeyDisabled, before, &key).await?;
@@ -141,7 +142,7 @@ async fn report(
     subscription: Option<Subscription>,
     now: Timestamp,
 ) -> Result<SubscriptionReport, AppError> {
-    let live = keys::count_live(tx.connection().await?, organization, api.definition.name(), now).await?;
+    let live = key_counts::count_live(tx.connection().await?, organization, api.definition.name(), now).await?;
     Ok(SubscriptionReport::of(api, subscription, live.standing))
 }
 

@@ -3,7 +3,6 @@
 use claviger_domain::change::Revision;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Creator, Environment, Key, Kind, OldSecret, Revocation, State};
-use claviger_domain::limits;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
@@ -13,7 +12,7 @@ use crate::row::{digest, from_json, id_number, time, to_json, word};
 use crate::rows::{self, Value};
 use crate::{Connection, Page, PageRequest, StoreError, Tx};
 
-const TABLE: &str = "keys";
+pub(crate) const TABLE: &str = "keys";
 
 /// A key with what the table knows beyond it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,7 +43,7 @@ pub struct KeyFilter {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(crate) struct Row {
     id: Vec<u8>,
     organization: Vec<u8>,
     api: String,
@@ -302,89 +301,6 @@ pub async fn list(
     Ok(Page::of(rows, page.limit))
 }
 
-/// How many keys of an organization and api there are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct KeyCounts {
-    /// Those that are not ephemeral and neither revoked nor expired.
-    pub standing: i64,
-    /// Of these, the ones that are not disabled.
-    pub enabled: i64,
-    /// Ephemeral keys that are neither revoked nor expired.
-    pub ephemeral: i64,
-}
-
-/// How many keys of an organization and api are neither revoked nor expired.
-pub async fn count_live(
-    connection: &mut Connection,
-    organization: OrganizationId,
-    api: &ApiName,
-    now: Timestamp,
-) -> Result<KeyCounts, StoreError> {
-    let (standing, enabled, ephemeral) = on_either!(
-        connection,
-        sqlx::query_as::<_, (i64, i64, i64)>(
-            "SELECT COUNT(CASE WHEN kind <> 'ephemeral' THEN 1 END),
-                 COUNT(CASE WHEN kind <> 'ephemeral' AND NOT disabled THEN 1 END),
-                 COUNT(CASE WHEN kind = 'ephemeral' THEN 1 END)
-             FROM keys
-             WHERE organization = $1 AND api = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)",
-        )
-        .bind(organization.to_bytes().to_vec())
-        .bind(api.as_str())
-        .bind(now.as_micros()),
-        fetch_one
-    )?;
-    Ok(KeyCounts { standing, enabled, ephemeral })
-}
-
-/// How many keys of an organization and api are kept, those that ended included: ephemeral ones and others.
-pub async fn count_kept(
-    connection: &mut Connection,
-    organization: OrganizationId,
-    api: &ApiName,
-) -> Result<KeyCounts, StoreError> {
-    let (standing, enabled, ephemeral) = on_either!(
-        connection,
-        sqlx::query_as::<_, (i64, i64, i64)>(
-            "SELECT COUNT(CASE WHEN kind <> 'ephemeral' THEN 1 END),
-                 COUNT(CASE WHEN kind <> 'ephemeral' AND NOT disabled THEN 1 END),
-                 COUNT(CASE WHEN kind = 'ephemeral' THEN 1 END)
-             FROM keys WHERE organization = $1 AND api = $2",
-        )
-        .bind(organization.to_bytes().to_vec())
-        .bind(api.as_str()),
-        fetch_one
-    )?;
-    Ok(KeyCounts { standing, enabled, ephemeral })
-}
-
-/// The keys of an organization and api that are enabled, not ephemeral and neither revoked nor expired: all but the
-/// oldest so many of them.
-pub async fn list_enabled_beyond(
-    connection: &mut Connection,
-    organization: OrganizationId,
-    api: &ApiName,
-    now: Timestamp,
-    oldest: i64,
-) -> Result<Vec<Key>, StoreError> {
-    let rows: Vec<Row> = on_either!(
-        connection,
-        sqlx::query_as(
-            "SELECT * FROM keys
-             WHERE organization = $1 AND api = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)
-               AND kind <> 'ephemeral' AND NOT disabled
-             ORDER BY created_at, id LIMIT $4 OFFSET $5",
-        )
-        .bind(organization.to_bytes().to_vec())
-        .bind(api.as_str())
-        .bind(now.as_micros())
-        .bind(limits::KEYS_PER_ORGANIZATION_MAX)
-        .bind(oldest),
-        fetch_all
-    )?;
-    rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
-}
-
 /// The prefixes under which an api's keys were issued, those of dead keys included.
 pub async fn list_prefixes(connection: &mut Connection, api: &ApiName) -> Result<Vec<String>, StoreError> {
     let distinct = "SELECT DISTINCT prefix FROM keys WHERE api = $1 ORDER BY prefix";
@@ -441,83 +357,6 @@ pub async fn list_scope_sets(
         fetch_all
     )?;
     rows.into_iter().map(|(scopes, count)| Ok((from_json(TABLE, &scopes)?, count))).collect()
-}
-
-/// Ephemeral keys that were revoked or expired before an instant, at most `limit` of them.
-pub async fn list_dead_ephemeral(
-    connection: &mut Connection,
-    before: Timestamp,
-    limit: u32,
-) -> Result<Vec<Key>, StoreError> {
-    let rows: Vec<Row> = on_either!(
-        connection,
-        sqlx::query_as(
-            "SELECT * FROM keys WHERE kind = 'ephemeral' AND (expires_at < $1 OR revoked_at < $1) ORDER BY id LIMIT $2"
-        )
-        .bind(before.as_micros())
-        .bind(i64::from(limit)),
-        fetch_all
-    )?;
-    rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
-}
-
-/// Keys that were revoked or expired before an instant, in the order of their ids, past one of them, at most `limit`.
-/// Ephemeral keys, and keys that have children, are not among them.
-pub async fn list_dead(
-    connection: &mut Connection,
-    before: Timestamp,
-    past: Option<KeyId>,
-    limit: u32,
-) -> Result<Vec<Key>, StoreError> {
-    let rows: Vec<Row> = on_either!(
-        connection,
-        sqlx::query_as(
-            "SELECT * FROM keys
-             WHERE (expires_at < $1 OR revoked_at < $1) AND kind <> 'ephemeral' AND ($2 IS NULL OR id > $2)
-               AND NOT EXISTS (SELECT 1 FROM keys AS child WHERE child.parent_id = keys.id)
-             ORDER BY id LIMIT $3"
-        )
-        .bind(before.as_micros())
-        .bind(past.map(|id| id.to_bytes().to_vec()))
-        .bind(i64::from(limit)),
-        fetch_all
-    )?;
-    rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
-}
-
-/// Those of these keys with which keys were made that are still there.
-pub async fn list_makers_among(connection: &mut Connection, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
-    let ids = ids.iter().map(|id| id.to_string().into()).collect();
-    let head = "SELECT DISTINCT created_by FROM keys WHERE created_by <> 'operator' AND created_by";
-    let found: Vec<(String,)> = rows::select_in(connection, &[head], ids).await?;
-    found.into_iter().map(|(id,)| word(TABLE, &id)).collect()
-}
-
-/// Test keys that were made with another key before an instant, to live for so many seconds at most, oldest first, at
-/// most `limit` of them. Keys that have children wait until those are gone.
-pub async fn list_old_test(
-    connection: &mut Connection,
-    before: Timestamp,
-    ttl_seconds_max: i64,
-    limit: u32,
-) -> Result<Vec<Key>, StoreError> {
-    // Creation is kept in whole seconds, expiry is not.
-    let life = (ttl_seconds_max + 1).saturating_mul(1_000_000);
-    let rows: Vec<Row> = on_either!(
-        connection,
-        sqlx::query_as(
-            "SELECT * FROM keys
-             WHERE environment = 'test' AND created_at < $1 AND created_by LIKE 'key_%'
-               AND expires_at - created_at < $3
-               AND NOT EXISTS (SELECT 1 FROM keys AS child WHERE child.parent_id = keys.id)
-             ORDER BY created_at LIMIT $2",
-        )
-        .bind(before.as_micros())
-        .bind(i64::from(limit))
-        .bind(life),
-        fetch_all
-    )?;
-    rows.into_iter().map(|row| Ok(KeyRow::try_from(row)?.key)).collect()
 }
 
 /// Which keys to end together. What is `None` does not matter.

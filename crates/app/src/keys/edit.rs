@@ -11,7 +11,7 @@ use claviger_domain::plan::OverKeyLimit;
 use claviger_domain::referrer::ReferrerRule;
 use claviger_domain::scope::Scopes;
 use claviger_domain::time::Timestamp;
-use claviger_store::keys;
+use claviger_store::key_counts;
 
 use super::room::{Class, KeyLimit, Place};
 use super::{Means, check, find_api, find_for_mutation, find_parent, must_not_be_final, put_key};
@@ -133,7 +133,7 @@ impl App {
         }
         let limit = KeyLimit::find(&mut work.tx, Place { organization: key.organization, api: &api, class }).await?;
         let reader = work.tx.connection().await?;
-        let counts = keys::count_live(reader, key.organization, &key.api, work.now).await?;
+        let counts = key_counts::count_live(reader, key.organization, &key.api, work.now).await?;
         if counts.enabled < limit.keys { Ok(()) } else { Err(limit.is_reached()) }
     }
 

@@ -10,7 +10,8 @@ use claviger_domain::limits;
 use claviger_domain::plan::Plan;
 use claviger_domain::subscription;
 use claviger_domain::time::Timestamp;
-use claviger_store::{Tx, keys};
+use claviger_store::Tx;
+use claviger_store::key_counts;
 
 use crate::AppError;
 
@@ -32,7 +33,7 @@ impl Class {
         if kind == Kind::Ephemeral { Self::Ephemeral } else { Self::Standing }
     }
 
-    fn of_counts(self, counts: keys::KeyCounts) -> i64 {
+    fn of_counts(self, counts: key_counts::KeyCounts) -> i64 {
         match self {
             Self::Standing => counts.standing,
             Self::Ephemeral => counts.ephemeral,
@@ -101,8 +102,8 @@ impl Room {
             return Ok(left.keys);
         }
         let reader = tx.connection().await?;
-        let live = keys::count_live(reader, place.organization, name, now).await?;
-        let kept = keys::count_kept(reader, place.organization, name).await?;
+        let live = key_counts::count_live(reader, place.organization, name, now).await?;
+        let kept = key_counts::count_kept(reader, place.organization, name).await?;
         let by_limit = limit.keys - place.class.of_counts(live);
         let by_kept = limits::KEYS_KEPT_PER_ORGANIZATION_MAX - place.class.of_counts(kept);
         if by_kept <= 0 && by_limit > 0 {

@@ -9,6 +9,8 @@ use claviger_domain::period::TimeZone;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 use claviger_store::admin_tokens::AdminToken;
+use claviger_store::dead_keys;
+use claviger_store::key_counts;
 use claviger_store::keys::KeyFilter;
 use claviger_store::{
     Connection, PageRequest, Store, StoreError, Tx, admin_tokens, apis, feed, keys, organizations, verifiers,
@@ -314,11 +316,11 @@ pub(crate) async fn keys_are_counted_and_summed_up(store: Store) {
     create_keys(&store, &all).await;
     let mut reader = store.read().await.unwrap();
     let (organization, api) = (OrganizationId::from_u128(1), "tork".parse().unwrap());
-    let counts = |standing, enabled, ephemeral| keys::KeyCounts { standing, enabled, ephemeral };
-    assert_eq!(keys::count_live(&mut reader, organization, &api, NOW).await.unwrap(), counts(3, 2, 1));
-    assert_eq!(keys::count_kept(&mut reader, organization, &api).await.unwrap(), counts(5, 4, 2));
+    let counts = |standing, enabled, ephemeral| key_counts::KeyCounts { standing, enabled, ephemeral };
+    assert_eq!(key_counts::count_live(&mut reader, organization, &api, NOW).await.unwrap(), counts(3, 2, 1));
+    assert_eq!(key_counts::count_kept(&mut reader, organization, &api).await.unwrap(), counts(5, 4, 2));
     let beyond = async |reader: &mut _, oldest| {
-        let keys = keys::list_enabled_beyond(reader, organization, &api, NOW, oldest).await.unwrap();
+        let keys = key_counts::list_enabled_beyond(reader, organization, &api, NOW, oldest).await.unwrap();
         keys.iter().map(|key| key.id.as_u128()).collect::<Vec<_>>()
     };
     assert_eq!(beyond(&mut reader, 0).await, [1, 2]);
@@ -345,10 +347,10 @@ pub(crate) async fn dead_ephemeral_keys_are_found_and_deleted(store: Store) {
     )
     .await;
     let mut tx = store.begin().await.unwrap();
-    let dead = keys::list_dead_ephemeral(tx.connection().await.unwrap(), later(7), 10).await.unwrap();
+    let dead = dead_keys::list_dead_ephemeral(tx.connection().await.unwrap(), later(7), 10).await.unwrap();
     let dead: Vec<KeyId> = dead.iter().map(|key| key.id).collect();
     assert_eq!(dead, [KeyId::from_u128(2), KeyId::from_u128(3)]);
-    assert_eq!(keys::list_dead_ephemeral(tx.connection().await.unwrap(), later(7), 1).await.unwrap().len(), 1);
+    assert_eq!(dead_keys::list_dead_ephemeral(tx.connection().await.unwrap(), later(7), 1).await.unwrap().len(), 1);
     keys::delete(&mut tx, dead[0]).await.unwrap();
     tx.commit(NOW).await.unwrap();
     let mut reader = store.read().await.unwrap();

@@ -3,7 +3,8 @@
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{Creator, Key, Kind, Revocation};
 use claviger_domain::subscription::{AnchorDay, BillingState, Subscription};
-use claviger_store::{Store, keys, subscriptions};
+use claviger_store::dead_keys;
+use claviger_store::{Store, subscriptions};
 
 use crate::cases::{NOW, create_keys, key, later, put_place};
 
@@ -66,13 +67,13 @@ pub(crate) async fn keys_that_ended_long_ago_are_found_and_their_makers_known(st
     create_keys(&store, &all).await;
     let mut reader = store.read().await.unwrap();
     let dead = async |reader: &mut _, past: Option<u128>, limit| {
-        let found = keys::list_dead(reader, later(7), past.map(KeyId::from_u128), limit).await.unwrap();
+        let found = dead_keys::list_dead(reader, later(7), past.map(KeyId::from_u128), limit).await.unwrap();
         found.iter().map(|key| key.id.as_u128()).collect::<Vec<_>>()
     };
     assert_eq!(dead(&mut reader, None, 10).await, [2, 3, 7]);
     assert_eq!(dead(&mut reader, None, 2).await, [2, 3]);
     assert_eq!(dead(&mut reader, Some(3), 10).await, [7]);
     let ids = [2, 3, 7].map(KeyId::from_u128);
-    assert_eq!(keys::list_makers_among(&mut reader, &ids).await.unwrap(), [KeyId::from_u128(2)]);
-    assert_eq!(keys::list_makers_among(&mut reader, &[]).await.unwrap(), []);
+    assert_eq!(dead_keys::list_makers_among(&mut reader, &ids).await.unwrap(), [KeyId::from_u128(2)]);
+    assert_eq!(dead_keys::list_makers_among(&mut reader, &[]).await.unwrap(), []);
 }

@@ -7,7 +7,9 @@ use claviger_domain::key::{Creator, Environment, Key, Kind, OldSecret, Revocatio
 use claviger_domain::organization::Organization;
 use claviger_domain::secret::SecretDigest;
 use claviger_store::audit::AuditFilter;
+use claviger_store::dead_keys;
 use claviger_store::idempotency::{Attempt, KeptAnswer};
+use claviger_store::key_counts;
 use claviger_store::keys::Selection;
 use claviger_store::{
     PageRequest, Store, StoreError, Tx, audit, feed, idempotency, keys, organizations, retired_digests,
@@ -216,7 +218,7 @@ pub(crate) async fn old_test_keys_that_were_to_live_shortly_are_found(store: Sto
     create_keys(&store, &planted).await;
     let mut reader = store.read().await.unwrap();
     let mut ids = async |before, limit| {
-        let old = keys::list_old_test(&mut reader, before, 8, limit).await.unwrap();
+        let old = dead_keys::list_old_test(&mut reader, before, 8, limit).await.unwrap();
         let mut ids: Vec<u128> = old.iter().map(|key| key.id.as_u128()).collect();
         ids.sort_unstable();
         ids
@@ -234,7 +236,10 @@ pub(crate) async fn many_keys_are_written_at_once(store: Store) {
     create_keys(&store, &many).await;
     let mut reader = store.read().await.unwrap();
     let api = "tork".parse().unwrap();
-    assert_eq!(keys::count_live(&mut reader, OrganizationId::from_u128(1), &api, NOW).await.unwrap().standing, 1300);
+    assert_eq!(
+        key_counts::count_live(&mut reader, OrganizationId::from_u128(1), &api, NOW).await.unwrap().standing,
+        1300
+    );
     for number in [1, 513, 1300] {
         assert_eq!(keys::find(&mut reader, KeyId::from_u128(number)).await.unwrap().unwrap().key, key(number));
     }
