@@ -14,6 +14,7 @@ use claviger_app::{Actor, App, CreateKey, Database, KeyPlace};
 use claviger_domain::definition::Definition;
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::{Environment, Kind, Metadata};
+use claviger_domain::period::TimeZone;
 use claviger_domain::random::SystemEntropy;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::scope::Scopes;
@@ -77,7 +78,7 @@ impl Deployment {
         let mut organizations = Vec::new();
         for number in 0..ORGANIZATIONS {
             let name = format!("Organization {number}").parse()?;
-            organizations.push(app.create_organization(&operator, name).await?.commit().await?.value.id);
+            organizations.push(app.create_organization(&operator, name, TimeZone::UTC).await?.commit().await?.value.id);
         }
         Ok(Self { app, organizations })
     }

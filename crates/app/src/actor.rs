@@ -103,10 +103,7 @@ impl Actor {
     /// An admin token that was revoked since it was recognised does nothing any more: the body of a request may come
     /// long after its head. Keys are looked up by each operation, which needs them.
     pub(crate) async fn must_not_be_revoked(&self, tx: &mut Tx) -> Result<(), AppError> {
-        let id = match (self.identity, self.by) {
-            (Identity::AdminToken(id), _) | (_, Some(id)) => id,
-            _ => return Ok(()),
-        };
+        let ((Identity::AdminToken(id), _) | (_, Some(id))) = (self.identity, self.by) else { return Ok(()) };
         let token = admin_tokens::find(tx.without_new_keys(), id).await?;
         if token.is_some_and(|token| token.revoked_at.is_none()) { Ok(()) } else { Err(AppError::NotTheOperator) }
     }

@@ -110,7 +110,7 @@ impl Node {
 }
 
 /// So long one mail may take. An SMTP server that hangs holds up a few others for that time, and nothing else.
-const MAIL_PATIENCE: Duration = Duration::from_secs(60);
+const MAIL_PATIENCE: Duration = Duration::from_mins(1);
 
 fn delivery_settings(directory: &DataDir, config: &ServerConfig) -> Result<DeliverySettings, Failure> {
     let from = config.mail_from.clone();

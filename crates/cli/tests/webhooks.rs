@@ -13,7 +13,7 @@ use serde_json::Value;
 use support::TestServer;
 
 const SIGKILL: u32 = 9;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server that may send to this machine.
 fn serve_in(directory: &Path) -> TestServer {

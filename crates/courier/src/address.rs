@@ -14,7 +14,7 @@ pub fn is_public(address: IpAddr) -> bool {
 /// Networks of IPv4 that are not the public internet (the registry of special-purpose addresses, RFC 6890), by their first
 /// address and the length of their prefix.
 const SPECIAL_V4: [(Ipv4Addr, u32); 17] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     // Shared by customers of a provider; some clouds have their metadata there.
     (Ipv4Addr::new(100, 64, 0, 0), 10),

@@ -7,7 +7,7 @@
 //! Sending never holds up anybody: nothing is sent inside a transaction, what came of it is written in short ones, and so
 //! many requests are under way at once, to one endpoint so many of them, so that one that is slow keeps no other waiting.
 //!
-//! Reading order: `announce` and `mails` (what is accepted), [`webhooks`] (where to, and the log), `schedule` (when),
+//! Reading order: `announce` and `mails` (what is accepted), `webhooks` (where to, and the log), `schedule` (when),
 //! `worker` (the sending), `seal` (how secrets are kept).
 
 mod announce;

@@ -169,8 +169,8 @@ impl App {
             let due = deliveries::list_due(&mut reader, endpoint, now, most as u32).await?;
             let due = due.into_iter().filter(|due| busy.is_none_or(|busy| !busy.contains(&due.event)));
             for due in due.take(free) {
-                let _place = delivery.enter_event(endpoint, due.event);
-                errands.push(Errand { _place, what: What::Event(Box::new(row.clone()), Box::new(due)) });
+                let place = delivery.enter_event(endpoint, due.event);
+                errands.push(Errand { _place: place, what: What::Event(Box::new(row.clone()), Box::new(due)) });
                 room -= 1;
             }
             *last_served = Some(endpoint);
@@ -180,8 +180,8 @@ impl App {
             let due = mails::list_due(&mut reader, now, most as u32).await?;
             let due = due.into_iter().filter(|mail| !under_way.mails.contains(&mail.id));
             for mail in due.take(most - under_way.mails.len()) {
-                let _place = delivery.enter_mail(mail.id);
-                errands.push(Errand { _place, what: What::Mail(Box::new(mail)) });
+                let place = delivery.enter_mail(mail.id);
+                errands.push(Errand { _place: place, what: What::Mail(Box::new(mail)) });
             }
         }
         Ok(errands)

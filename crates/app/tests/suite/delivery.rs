@@ -16,7 +16,7 @@ use claviger_store::deliveries;
 use serde_json::json;
 
 use crate::suite::audit::events;
-use crate::suite::receiver::{Receiver, Reply};
+use crate::suite::receiver::{Received, Receiver, Reply};
 use crate::suite::support::{Deployment, commit, ephemeral, invalid_field, of_kind, plain, start_time};
 
 /// A deployment that sends, with an endpoint of its organization.
@@ -97,9 +97,9 @@ async fn what_happens_to_keys_is_told_signed_and_without_secrets() {
     assert_eq!(sending.run().await, 4);
     assert_eq!(sending.run().await, 0);
     let mut received = receiver.take();
-    // All of one instant, so in no order.
-    received.sort_by_key(super::receiver::Received::kind);
-    let kinds: Vec<String> = received.iter().map(super::receiver::Received::kind).collect();
+    // In no order, and all of one instant.
+    received.sort_by_key(Received::kind);
+    let kinds: Vec<String> = received.iter().map(Received::kind).collect();
     assert_eq!(kinds, ["key.created", "key.revoked", "key.rotated"]);
     for request in &received {
         assert!(request.is_signed_with(secret) && !request.is_signed_with(&operators), "{request:?}");
@@ -323,7 +323,7 @@ async fn what_was_accepted_is_sent_after_a_restart() {
     assert!(received[0].is_signed_with(&sending.secret));
     assert_eq!(received[0].document()["data"]["key"]["id"], json!(key.id));
     // Under another key the secret cannot be read, and nothing goes out unsigned.
-    sending.deployment.clock.advance_micros(1_000_000);
+    sending.deployment.clock.advance_seconds(1);
     sending.deployment.create("tork", plain("y")).await.unwrap();
     sending.deployment.restart().await;
     sending.deployment.set_up_delivery_under([8; 32]);
@@ -381,7 +381,7 @@ async fn keys_that_die_by_themselves_are_told_of_once() {
     sending.deployment.create("tork", dies("in the hour that comes again")).await.unwrap();
     sending.deployment.clock.advance_seconds(100);
     sending.run().await;
-    let kinds: Vec<String> = sending.receiver.take().iter().map(super::receiver::Received::kind).collect();
+    let kinds: Vec<String> = sending.receiver.take().iter().map(Received::kind).collect();
     assert!(kinds.contains(&"key.expired".to_owned()), "{kinds:?}");
 }
 

@@ -121,11 +121,6 @@ impl Deployment {
         self.app.set_up_delivery(DeliverySettings { key: key.into(), courier, mailer });
     }
 
-    pub(crate) fn clock_now(&self) -> Option<Timestamp> {
-        use claviger_domain::time::Clock as _;
-        Some(self.clock.now())
-    }
-
     pub(crate) fn mail_folder(&self) -> std::path::PathBuf {
         self.folder.path().join("mail")
     }

@@ -179,7 +179,7 @@ pub(crate) struct Endpoint {
     #[schema(nullable = false)]
     environment: Option<Environment>,
     /// The units that a call uses of rate limits and quotas, and that are billed. 1 when absent; 0 is not limited.
-    #[schema(required = false, nullable = false, maximum = 100000)]
+    #[schema(required = false, nullable = false, maximum = 100_000)]
     cost: Option<u32>,
 }
 

@@ -83,6 +83,7 @@ struct VerifyAnswer {
 }
 
 /// A rate limit or a quota, as it was right after the verdict.
+#[expect(clippy::struct_field_names, reason = "the wire's names")]
 #[derive(ToSchema)]
 struct Limit {
     /// The rate limit's name, or `quota` or `key_quota`.

@@ -274,10 +274,8 @@ async fn target(deployment: &Deployment, row: &Row) -> String {
         _ if path.contains("webhooks/{id}") => deployment.webhook().await.to_string(),
         _ => String::new(),
     };
-    let event = match path.contains("{event}") {
-        true => deployment.ping(id.parse().unwrap()).await.to_string(),
-        false => String::new(),
-    };
+    let event =
+        if path.contains("{event}") { deployment.ping(id.parse().unwrap()).await.to_string() } else { String::new() };
     let mut path = path.replace("{id}", &id).replace("{event}", &event);
     if path.contains("{member}") {
         path = path.replace("{member}", &deployment.member(Role::Viewer).await.to_string());
@@ -312,14 +310,13 @@ fn body(deployment: &Deployment, row: &Row) -> Option<Value> {
     let new_key = json!({"name": "new", "kind": "restricted", "scopes": [API_KEYS_WRITE]});
     match row.operation.as_str() {
         "createApiKey" => Some(new_key),
-        "updateApiKey" | "adminUpdateKey" | "adminUpdateOrganization" => Some(json!({"name": "renamed"})),
+        "updateApiKey" | "adminUpdateKey" | "adminUpdateOrganization" | "adminUpdateMember" => Some(json!({"name": "renamed"})),
         "adminCreateKey" => {
             let mut body = new_key;
             body["organization"] = deployment.mine.to_string().into();
             body["api"] = "plain".into();
             Some(body)
         }
-        "adminUpdateMember" => Some(json!({"name": "renamed"})),
         "adminInviteMember" => Some(json!({"email": "eve@example.com", "role": "viewer", "send_mail": false})),
         "adminSetSubscription" => Some(json!({"plan": "small"})),
         "adminPutAlertSettings" => Some(json!({"muted": ["key_age_90"]})),

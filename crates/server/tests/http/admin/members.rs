@@ -10,7 +10,7 @@ use crate::wire::{Call, Reply};
 impl Deployment {
     /// A request of somebody who acts for a member.
     fn as_member(&self, member: MemberId, what: &str) -> Call {
-        self.operator(what).header("claviger-member", &member.to_string())
+        self.operator(what).header("claviger-member", member.to_string())
     }
 
     async fn key_of(&self, member: MemberId, name: &str) -> Value {
@@ -189,7 +189,7 @@ async fn another_organizations_members_and_keys_do_not_exist() {
     let listed = deployment.as_member(owner, &format!("GET /admin/v1/keys?organization={theirs}")).send().await;
     assert_eq!(listed.expect(200)["data"], json!([]));
     // Two members are none, and neither is nonsense.
-    let twice = deployment.as_member(owner, "GET /admin/v1/keys").header("claviger-member", &owner.to_string());
+    let twice = deployment.as_member(owner, "GET /admin/v1/keys").header("claviger-member", owner.to_string());
     assert_eq!(twice.send().await.status, 400);
     let nonsense = deployment.operator("GET /admin/v1/keys").header("claviger-member", "everybody");
     assert_eq!(nonsense.send().await.status, 400);
