@@ -27,7 +27,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     server.claviger(&["apply", "apis/tork.toml"])?;
     let organizations = (0..options.lines.div_ceil(KEYS_PER_ORGANIZATION))
         .map(|number| {
-            Ok(server.claviger(&["orgs", "create", &format!("Bench {number}"), "--quiet"])?.trim().to_owned())
+            let id = server.claviger(&["orgs", "create", &format!("Bench {number}"), "--quiet"])?.trim().to_owned();
+            server.claviger(&["subscriptions", "set", "--org", &id, "--api", "tork", "--plan", "enterprise"])?;
+            Ok(id)
         })
         .collect::<Result<Vec<String>>>()?;
     let file = folder.0.join("keys.ndjson");

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 
 #[allow(clippy::unwrap_used, reason = "shared with the tests")]
 #[path = "../tests/it/support.rs"]
+#[allow(dead_code, reason = "the tests use all of it")]
 mod support;
 
 fn main() -> std::io::Result<()> {

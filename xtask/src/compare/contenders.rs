@@ -94,6 +94,7 @@ fn claviger(folder: &Path) -> Result<Running> {
     ask("apply apis/tork.toml")?;
     let organization = ask("orgs create Bench --json")?;
     let organization = organization.split('"').find(|text| text.starts_with("org_")).context("no organization")?;
+    ask(&format!("subscriptions set --org {organization} --api tork --plan enterprise"))?;
     let secret = ask(&format!("keys create --quiet --org {organization} --api tork --name bench"))?;
     let token = ask("verifiers create --quiet bench")?;
     let ask_about = |secret: &str| question(&format!("Bearer {}", token.trim()), secret);

@@ -95,7 +95,7 @@ pub(crate) async fn webhook_endpoints_are_put_found_paged_and_deleted(store: Sto
         [webhook(1, Some(1), r#"["*"]"#), webhook(2, None, r#"["key.created"]"#), webhook(3, Some(1), r#"["*"]"#)];
     plant(&store, &rows).await;
     let mut changed = rows[0].clone();
-    changed.endpoint.url = "https://example.org/".to_owned();
+    "https://example.org/".clone_into(&mut changed.endpoint.url);
     changed.endpoint.description = None;
     changed.endpoint.disabled = Some(DisabledReason::Gone);
     changed.endpoint.rotated_at = Some(later(1));

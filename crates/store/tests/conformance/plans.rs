@@ -44,7 +44,8 @@ pub(crate) async fn subscriptions_are_put_found_and_counted(store: Store) {
     assert_eq!(found.as_ref(), Some(&upgraded));
     let other = OrganizationId::from_u128(2);
     assert_eq!(subscriptions::find(&mut reader, other, &api).await.unwrap(), None);
-    assert_eq!(subscriptions::list(&mut reader, organization).await.unwrap(), [upgraded.clone()]);
+    let listed = subscriptions::list(&mut reader, organization).await.unwrap();
+    assert_eq!(listed, std::slice::from_ref(&upgraded));
     assert_eq!(subscriptions::list(&mut reader, other).await.unwrap(), []);
     assert_eq!(subscriptions::list_all(&mut reader).await.unwrap(), [upgraded]);
     assert_eq!(subscriptions::count_by_plan(&mut reader, &api).await.unwrap(), [("pro".parse().unwrap(), 1)]);
