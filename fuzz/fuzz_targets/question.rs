@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::definition::{Api, Definition};
-use claviger_domain::limits::{BODY_BYTES_MAX, SCOPES_PER_API_MAX};
+use claviger_domain::limits::{COST_MAX, BODY_BYTES_MAX, SCOPES_PER_API_MAX};
 use claviger_domain::peer::Peer;
 use claviger_domain::time::{ManualClock, Timestamp};
 use claviger_engine::{Engine, EngineOptions};
@@ -84,7 +84,7 @@ fn is_field(name: &str, value: &Value) -> bool {
             let is_list = |list: &Vec<Value>| list.len() <= SCOPES_PER_API_MAX && list.iter().all(Value::is_string);
             value.is_null() || value.as_array().is_some_and(is_list)
         }
-        "cost" => value.is_null() || value.as_u64().is_some_and(|cost| (1..=4_294_967_295).contains(&cost)),
+        "cost" => value.is_null() || value.as_u64().is_some_and(|cost| (1..=u64::from(COST_MAX)).contains(&cost)),
         "at_least_revision" => {
             value.is_null() || value.as_u64().is_some_and(|revision| i64::try_from(revision).is_ok())
         }
