@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::definition::{Api, Definition};
-use claviger_domain::limits::{COST_MAX, BODY_BYTES_MAX, SCOPES_PER_API_MAX};
+use claviger_domain::limits::{BODY_BYTES_MAX, COST_MAX, SCOPES_PER_API_MAX};
 use claviger_domain::peer::Peer;
 use claviger_domain::time::{ManualClock, Timestamp};
 use claviger_engine::{Engine, EngineOptions};
