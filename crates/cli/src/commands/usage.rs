@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::{self, IsTerminal as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use claviger_domain::period::TimeZone;
+use claviger_domain::time::Timestamp;
 use serde_json::Value;
 
 use super::{Session, note_next_page};
@@ -37,8 +39,17 @@ async fn show(session: &Session, args: &UsageArgs) -> Result<(), Failure> {
     session.show(&answer, || report(session, &answer, is_plain))
 }
 
+/// The day of an instant where the organization is.
+fn local_day(answer: &Value, name: &str) -> String {
+    let zone = text(answer, "time_zone").parse::<TimeZone>().unwrap_or_default();
+    match text(answer, name).parse::<Timestamp>() {
+        Ok(at) => zone.day_of(at.hour()).to_string(),
+        Err(_) => text(answer, name),
+    }
+}
+
 fn report(session: &Session, answer: &Value, is_plain: bool) -> String {
-    let day = |name: &str| text(answer, name).chars().take(10).collect::<String>();
+    let day = |name: &str| local_day(answer, name);
     let end = short_value(&answer["period_end"], session.now, "");
     let counts = &answer["organization"];
     let calls = |name: &str| grouped(number(&counts[name]));
