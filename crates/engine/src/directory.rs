@@ -375,13 +375,7 @@ impl CompiledApi {
     }
 
     fn has_prefix_of(&self, text: &str) -> bool {
-        self.prefix_of(text).is_some()
-    }
-
-    /// The prefix that the text begins with, of those that the api's secrets have or had.
-    pub(crate) fn prefix_of(&self, text: &str) -> Option<&str> {
-        let format = self.formats.iter().find(|(.., format)| text.starts_with(&format.prefix));
-        format.map(|(.., format)| format.prefix.as_str())
+        self.formats.iter().any(|(.., format)| text.starts_with(&format.prefix))
     }
 }
 

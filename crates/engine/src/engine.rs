@@ -19,7 +19,6 @@ use crate::record::{Meta, Record};
 use crate::scopes::FULL_SET;
 use crate::shared::{NOT_LOADED, Shared};
 use crate::sync::Ordering;
-use crate::unknown::Unknown;
 use crate::usage::{CountersError, RecoveredLimits, Region, Usage, Words};
 use crate::verdict::{Request, Verdict, VerifiedKey};
 use crate::verify;
@@ -346,12 +345,6 @@ impl Engine {
     /// The same for the quota of a key, whose ephemeral keys count as itself. Keys that the engine does not know are left out.
     pub fn seed_key_usage(&self, key: KeyId, period: u16, units: u64) {
         self.lock_writer().seed_key_usage(&self.shared, key, period, units);
-    }
-
-    /// Takes the denials of keys that are nobody's, and how often they were met since the last time. What is taken is
-    /// forgotten, and so is the rest when the process ends.
-    pub fn take_unknown(&self) -> Vec<(Unknown, u64)> {
-        self.shared.unknowns.take()
     }
 
     /// The counts.

@@ -17,7 +17,6 @@ use crate::record::Records;
 use crate::slab::Slab;
 use crate::sync::{AtomicI64, AtomicU64, Ordering};
 use crate::texts::Texts;
-use crate::unknown::Unknowns;
 use crate::usage::{HourTable, Region, ScopeNames, TABLES};
 
 /// The revision of an engine that knows nothing.
@@ -71,8 +70,6 @@ pub(crate) struct Shared {
     /// The tables of three hours, each at its hour modulo 3.
     pub(crate) hours: [HourTable; TABLES],
     pub(crate) is_counting: bool,
-    /// Denials of keys that are nobody's.
-    pub(crate) unknowns: Unknowns,
     /// The scopes that are counted. No verification looks at them.
     scope_names: Mutex<ScopeNames>,
     /// What the tables stand in.
@@ -102,7 +99,6 @@ impl Shared {
             verifiers: ArcSwap::default(),
             hours: std::array::from_fn(|table| HourTable::new(&region, table)),
             is_counting: region.is_counting(),
-            unknowns: Unknowns::new(),
             scope_names: Mutex::new(ScopeNames::new(&region)),
             region,
         }

@@ -23,7 +23,6 @@ use crate::record::{Match, Meta, Record};
 use crate::scopes::{FULL, holds};
 use crate::shared::{NOT_LOADED, Shared, View};
 use crate::sync::Ordering;
-use crate::unknown::{Network, Unknown};
 use crate::usage::{NO_SCOPE, Outcome, Sighting, Usage};
 use crate::verdict::{ApiIndex, Limits, Request, ScopeIndex, Verdict, VerifiedKey};
 
@@ -110,7 +109,6 @@ pub(crate) fn verify(shared: &Shared, usage: &Usage, now: Timestamp, request: &R
             return Verdict { decision: Err(Denial::Missing), ..verdict };
         }
         Credential::Malformed => {
-            count_unknown(shared, now, request, request.api, None, Denial::Malformed);
             return Verdict { decision: Err(Denial::Malformed), ..verdict };
         }
         Credential::Bearer(secret) => secret,
@@ -118,31 +116,9 @@ pub(crate) fn verify(shared: &Shared, usage: &Usage, now: Timestamp, request: &R
     loop {
         let decided = shared.with_view(|view| decide(shared, usage, view, now, request, secret, &mut verdict));
         if let Ok(()) = decided {
-            break;
+            return verdict;
         }
     }
-    if let Err(denial @ (Denial::Malformed | Denial::NotFound)) = verdict.decision {
-        count_unknown(shared, now, request, verdict.api, Some(secret), denial);
-    }
-    verdict
-}
-
-/// Counts a key that is nobody's, as far as it can be told which api it was meant for.
-#[cold]
-fn count_unknown(
-    shared: &Shared,
-    now: Timestamp,
-    request: &Request<'_>,
-    api: Option<ApiIndex>,
-    secret: Option<PresentedSecret<'_>>,
-    denial: Denial,
-) {
-    let directory = shared.directory.load();
-    let api = api.and_then(|api| directory.compiled(api));
-    let prefix = api.zip(secret).and_then(|(api, secret)| api.prefix_of(secret.expose()));
-    let (api, prefix) = (api.map(|api| api.definition().name().clone()), prefix.map(str::to_owned));
-    let network = Network::Unknown;
-    shared.unknowns.count(request.ip, Unknown { api, prefix, network, denial, hour: now.hour() });
 }
 
 /// Fills in the verdict. Fails, having counted nothing, when what it looked at became outdated meanwhile.

@@ -118,17 +118,8 @@ async fn members_are_told_of(watch: &mut Watch<'_>, deployment: &Deployment) -> 
     hidden
 }
 
-#[test]
-fn each_mutation_writes_one_event_and_says_who_what_and_how_it_was() {
-    // All that it remembers does not fit onto the stack that tests have.
-    let run = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(each_mutation());
-    };
-    std::thread::Builder::new().stack_size(16 << 20).spawn(run).unwrap().join().unwrap();
-}
-
-async fn each_mutation() {
+#[tokio::test]
+async fn each_mutation_writes_one_event_and_says_who_what_and_how_it_was() {
     let deployment = Deployment::start().await;
     let app = &*deployment.app;
     let mut watch = Watch { app, seen: head(app).await.number, actions: BTreeSet::new() };

@@ -1,5 +1,6 @@
 //! A deployment in a temporary folder, with a clock that moves only when told to.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,11 +56,11 @@ impl From<Mutated<Issued>> for Held {
     }
 }
 
-/// Does it and makes it durable.
-pub(crate) async fn commit<T>(
+/// Does it and makes it durable. On the heap: what an operation remembers is much for the stack of a test.
+pub(crate) fn commit<T>(
     mutation: impl Future<Output = Result<Mutation<T>, AppError>>,
-) -> Result<Mutated<T>, AppError> {
-    mutation.await?.commit().await
+) -> Pin<Box<impl Future<Output = Result<Mutated<T>, AppError>>>> {
+    Box::pin(async move { mutation.await?.commit().await })
 }
 
 pub(crate) fn start_time() -> Timestamp {

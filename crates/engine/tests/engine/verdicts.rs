@@ -6,10 +6,10 @@ use claviger_domain::denial::Denial;
 use claviger_domain::endpoint::Method;
 use claviger_domain::key::{Key, Kind};
 use claviger_domain::organization::OrganizationStatus;
-use claviger_engine::{ApplyError, Engine, EngineOptions, Request, Unknown};
+use claviger_engine::{ApplyError, Engine, EngineOptions, Request};
 
 use crate::support::{
-    Ask, START, acme, api, apply, at, endpoints, engine, key, organization, revoked, rotated, scopes, secret,
+    Ask, acme, api, apply, at, endpoints, engine, key, organization, revoked, rotated, scopes, secret,
 };
 
 fn with_key() -> (Engine, Key, String) {
@@ -151,27 +151,4 @@ fn applying_twice_is_applying_once() {
     engine.apply(Revision(2), &change).unwrap();
     engine.apply(Revision(2), &[Change::Key(Box::new(key))]).unwrap();
     assert_eq!((engine.revision(), Ask::with(&clear).decision(&engine)), (Revision(2), Err(Denial::Revoked)));
-}
-
-#[test]
-fn keys_that_are_nobodys_are_counted_by_prefix_and_network() {
-    let (engine, _, clear) = with_key();
-    let unknown = secret(&acme(), "live", 99);
-    let ask = |secret: &str, ip| Ask { ip, ..Ask::with(secret) }.decision(&engine).unwrap_err();
-    assert_eq!([ask(&unknown, Some("10.1.2.3")), ask(&unknown, Some("10.1.2.99"))], [Denial::NotFound; 2]);
-    assert_eq!(ask("acme_test_garbage", None), Denial::Malformed);
-    assert_eq!(ask("garbage", Some("10.9.9.9")), Denial::Malformed);
-    Ask::with(&clear).decision(&engine).unwrap();
-    let seen = |(unknown, count): (Unknown, u64)| {
-        assert_eq!((unknown.hour, unknown.api.unwrap().as_str()), (START.hour(), "acme"));
-        (unknown.prefix, unknown.network.to_string(), unknown.denial, count)
-    };
-    let taken: Vec<_> = engine.take_unknown().into_iter().map(seen).collect();
-    let expected = [
-        (None, "10.9.9.0/24".to_owned(), Denial::Malformed, 1),
-        (Some("acme_live_".to_owned()), "10.1.2.0/24".to_owned(), Denial::NotFound, 2),
-        (Some("acme_test_".to_owned()), "unknown".to_owned(), Denial::Malformed, 1),
-    ];
-    assert_eq!(taken, expected);
-    assert_eq!(engine.take_unknown(), []);
 }

@@ -1,5 +1,6 @@
 //! A deployment of its own for each test.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -195,11 +196,11 @@ impl Deployment {
     }
 }
 
-/// Does it and makes it durable.
-pub(crate) async fn commit<T>(
+/// Does it and makes it durable. On the heap: what an operation remembers is much for the stack of a test.
+pub(crate) fn commit<T>(
     mutation: impl Future<Output = Result<Mutation<T>, AppError>>,
-) -> Result<Mutated<T>, AppError> {
-    mutation.await?.commit().await
+) -> Pin<Box<impl Future<Output = Result<Mutated<T>, AppError>>>> {
+    Box::pin(async move { mutation.await?.commit().await })
 }
 
 /// A live secret key with nothing special.
