@@ -1,8 +1,9 @@
 //! How fast keys are made, durably, by 64 callers at once, beside the database's own batched insert of the same rows.
 //!
-//! The floor writes what the callers write (a key, its change and its audit event, byte for byte of the same size) in
-//! transactions of 64 keys, each table with one statement of 64 rows, through the same driver and settings. Both are
-//! measured in turn, round by round, on the same database; the medians are compared.
+//! The floor writes what the callers write (a key, its change and its audit event, byte for byte of the same size, of the
+//! same organizations in the same turn, so that the same pages are written) in transactions of 64 keys, each table with
+//! one statement of 64 rows, through the same driver and settings. Both are measured in turn, round by round, on the same
+//! database; the medians are compared.
 
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a bench prints what it timed")]
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use claviger_app::{Actor, App, CreateKey, Database, KeyPlace};
 use claviger_domain::definition::Definition;
-use claviger_domain::id::OrganizationId;
+use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{Environment, Kind, Metadata};
 use claviger_domain::period::TimeZone;
 use claviger_domain::random::SystemEntropy;
@@ -50,7 +51,7 @@ async fn compare(name: &str, database: Database) -> Result<()> {
     let deployment = Deployment::open(&database).await?;
     // The statements are prepared and the tables have some size.
     deployment.create_for(ROUND).await?;
-    let (floor, mut next) = (Floor::open(&database).await?, 1);
+    let (floor, mut next) = (Floor::open(&database, deployment.organizations.clone()).await?, 1);
     floor.insert_for(&mut next, ROUND).await?;
     let (mut created, mut inserted) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -130,6 +131,8 @@ fn wish(number: u32) -> Result<CreateKey> {
 struct Floor {
     pool: Pool,
     sample: Sample,
+    /// Those that the callers make keys for: indexes that begin with the organization grow in as many places.
+    organizations: Vec<OrganizationId>,
 }
 
 enum Pool {
@@ -140,7 +143,6 @@ enum Pool {
 /// What the callers left: a row of each table.
 #[derive(sqlx::FromRow)]
 struct Sample {
-    organization: Vec<u8>,
     name: String,
     prefix: String,
     hint: String,
@@ -148,11 +150,9 @@ struct Sample {
     created_at: i64,
     change: String,
     event: String,
-    target: String,
 }
 
-const SAMPLE: &str = "SELECT keys.organization, keys.name, prefix, hint, scopes, created_at, changes.body AS change,
-        audit.body AS event, audit.target AS target
+const SAMPLE: &str = "SELECT keys.name, prefix, hint, scopes, created_at, changes.body AS change, audit.body AS event
     FROM keys JOIN changes ON changes.revision = keys.revision
     JOIN audit ON audit.organization = keys.organization AND audit.action = 'key.created'
     LIMIT 1";
@@ -164,12 +164,13 @@ const AUDIT: &str = "INSERT INTO audit_floor (number, at, actor, action, target,
 
 /// Inserts one batch in one transaction, with one statement for each table.
 macro_rules! insert_batch {
-    ($pool:expr, $sample:expr, $numbers:expr) => {{
-        let (sample, numbers) = ($sample, $numbers);
+    ($pool:expr, $floor:expr, $numbers:expr) => {{
+        let (sample, numbers) = (&$floor.sample, $numbers);
         let mut tx = $pool.begin().await?;
         let mut keys = sqlx::QueryBuilder::new(KEYS);
         keys.push_values(numbers.clone(), |mut row, number| {
-            row.push_bind(id(number)).push_bind(&sample.organization).push_bind("tork").push_bind(&sample.name);
+            row.push_bind(id(number).to_bytes().to_vec()).push_bind($floor.organization(number));
+            row.push_bind("tork").push_bind(&sample.name);
             row.push_bind("restricted").push_bind("live").push_bind(&sample.prefix).push_bind(&sample.hint);
             row.push_bind(digest(number)).push_bind(&sample.scopes).push_bind("{}").push_bind(false);
             row.push_bind(sample.created_at).push_bind("operator").push_bind(number);
@@ -178,7 +179,7 @@ macro_rules! insert_batch {
         let mut audit = sqlx::QueryBuilder::new(AUDIT);
         audit.push_values(numbers.clone(), |mut row, number| {
             row.push_bind(number).push_bind(sample.created_at).push_bind("operator").push_bind("key.created");
-            row.push_bind(&sample.target).push_bind(&sample.organization).push_bind(&sample.event);
+            row.push_bind(id(number).to_string()).push_bind($floor.organization(number)).push_bind(&sample.event);
             row.push_bind(digest(number));
         });
         audit.build().execute(&mut *tx).await?;
@@ -192,7 +193,7 @@ macro_rules! insert_batch {
 }
 
 impl Floor {
-    async fn open(database: &Database) -> Result<Self> {
+    async fn open(database: &Database, organizations: Vec<OrganizationId>) -> Result<Self> {
         let (pool, sample) = match database {
             Database::Sqlite(path) => {
                 let options = sqlx::sqlite::SqliteConnectOptions::new()
@@ -228,7 +229,12 @@ impl Floor {
                 (Pool::Postgres(pool), sample)
             }
         };
-        Ok(Self { pool, sample })
+        Ok(Self { pool, sample, organizations })
+    }
+
+    /// Whose key it is.
+    fn organization(&self, number: i64) -> Vec<u8> {
+        self.organizations[number as usize % self.organizations.len()].to_bytes().to_vec()
     }
 
     /// How many of the callers' keys became durable at once.
@@ -248,8 +254,8 @@ impl Floor {
             let numbers = *next..*next + KEYS_PER_BATCH;
             *next = numbers.end;
             match &self.pool {
-                Pool::Sqlite(pool) => insert_batch!(pool, &self.sample, numbers),
-                Pool::Postgres(pool) => insert_batch!(pool, &self.sample, numbers),
+                Pool::Sqlite(pool) => insert_batch!(pool, self, numbers),
+                Pool::Postgres(pool) => insert_batch!(pool, self, numbers),
             }
         }
         Ok((*next - first) as f64 / started.elapsed().as_secs_f64())
@@ -266,10 +272,8 @@ fn renamed(text: &str) -> String {
 }
 
 /// As ids are: they grow.
-fn id(number: i64) -> Vec<u8> {
-    let mut bytes = 0x0190_0000_0000_7000_u64.to_be_bytes().to_vec();
-    bytes.extend(number.to_be_bytes());
-    bytes
+fn id(number: i64) -> KeyId {
+    KeyId::from_u128(0x0190_0000_0000_7000_u128 << 64 | number as u128)
 }
 
 /// As digests are: without any order.
