@@ -17,7 +17,7 @@ use crate::limits::plan::CompiledPlan;
 use crate::scopes::{ScopeBits, ScopeMasks, ScopeSets};
 use crate::slab::Slab;
 use crate::usage::NO_SCOPE;
-use crate::verdict::{ApiIndex, LimitIndex, LimitState, Limits, ScopeIndex};
+use crate::verdict::{ApiIndex, Limits, ScopeIndex};
 
 const MICROS_PER_DAY: i64 = 24 * 3600 * 1_000_000;
 
@@ -186,6 +186,8 @@ pub struct CompiledApi {
     own_meter: Option<(u16, u64)>,
     /// Whether the units of single keys are counted: some plan has a quota for them.
     pub(crate) counts_keys: bool,
+    /// Whether single keys have meters: the same, or some plan has a rate limit for each.
+    pub(crate) has_meters_of_keys: bool,
 }
 
 /// A rate limit or quota that a verdict looked at.
@@ -262,6 +264,9 @@ impl CompiledApi {
             plans.resize_with(plans.len().max(number + 1), || None);
             plans[number] = Some(CompiledPlan::new(&api.definition, plan, &bits, names)?);
         }
+        let counts_keys = plans.iter().flatten().any(|plan| plan.key_quota.is_some());
+        let limits_keys = |plan: &CompiledPlan| plan.rules.iter().any(|rule| rule.per == Per::Key);
+        let has_meters_of_keys = counts_keys || plans.iter().flatten().any(limits_keys);
         let rules = api.definition.endpoints().into_iter().filter_map(|endpoint| {
             let (scope, bit) = bits.find(endpoint.scope.as_str())?;
             let counted_as = counted_as(&endpoint.scope);
@@ -289,7 +294,8 @@ impl CompiledApi {
             plans: plans.into(),
             limit_names,
             own_meter,
-            counts_keys: api.definition.plans().iter().any(|plan| plan.key_quota.is_some()),
+            counts_keys,
+            has_meters_of_keys,
         })
     }
 
@@ -335,33 +341,29 @@ impl CompiledApi {
     /// The limits of a verdict, with their names and what they allow. Those that the definition has changed since may be
     /// missing.
     pub fn limits<'a>(&'a self, limits: &'a Limits) -> impl Iterator<Item = Limit<'a>> {
-        let plan = self.plan(limits.plan);
-        limits.iter().filter_map(move |state| self.limit(plan?, state))
-    }
-
-    fn limit<'a>(&'a self, plan: &CompiledPlan, state: LimitState) -> Option<Limit<'a>> {
-        let LimitState { name, remaining, reset_seconds, is_refused } = state;
-        let quota = |name, per, limit| {
-            let (scope, window_seconds) = (None, None);
-            Limit { name, per, scope, limit, window_seconds, remaining, reset_seconds, is_refused }
-        };
-        match name {
-            LimitIndex::QUOTA => Some(quota("quota", Per::Organization, plan.quota?)),
-            LimitIndex::KEY_QUOTA => Some(quota("key_quota", Per::Key, plan.key_quota?)),
-            LimitIndex(number) => {
-                let rule = plan.rules.iter().find(|rule| rule.limit == number)?;
+        let plan = self.plan(limits.plan).into_iter();
+        plan.flat_map(move |plan| {
+            let rates = limits.rate_limits().filter_map(|(name, backlog, is_refused)| {
+                let rule = plan.rules.iter().find(|rule| rule.limit == name.0)?;
                 Some(Limit {
-                    name: self.limit_names.get(usize::from(number))?.as_str(),
+                    name: self.limit_names.get(usize::from(name.0))?.as_str(),
                     per: rule.per,
                     scope: rule.scope.and_then(|scope| self.scope_name(scope)),
                     limit: rule.units,
                     window_seconds: Some(rule.seconds),
-                    remaining,
-                    reset_seconds,
+                    remaining: rule.pace.remaining(backlog),
+                    reset_seconds: rule.pace.reset_seconds(backlog),
                     is_refused,
                 })
-            }
-        }
+            });
+            let quotas = [("quota", Per::Organization, plan.quota), ("key_quota", Per::Key, plan.key_quota)];
+            let quotas = quotas.into_iter().enumerate().filter_map(|(number, (name, per, limit))| {
+                let (remaining, reset_seconds, is_refused) = limits.quota(number)?;
+                let (limit, scope, window_seconds) = (limit?, None, None);
+                Some(Limit { name, per, scope, limit, window_seconds, remaining, reset_seconds, is_refused })
+            });
+            rates.chain(quotas)
+        })
     }
 
     /// Whether keys that work until the grace period is over still do, when that began at this instant.

@@ -8,6 +8,7 @@ use claviger_domain::denial::Denial;
 use claviger_domain::endpoint::Method;
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{Environment, Kind};
+use claviger_domain::limits::RATE_LIMITS_PER_PLAN_MAX;
 use claviger_domain::path::CanonicalPath;
 use claviger_domain::referrer::Referrer;
 use claviger_domain::time::Timestamp;
@@ -58,82 +59,79 @@ pub struct Verdict {
 }
 
 /// Rate limits and quotas as they were right after the decision. What they are called and what they allow,
-/// [`CompiledApi::limits`](crate::CompiledApi::limits) knows.
+/// [`CompiledApi::limits`](crate::CompiledApi::limits) knows, and it works out what is left, so that no verdict waits for
+/// what hardly anybody asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     pub(crate) plan: u16,
-    count: u8,
-    /// One bit for each that refused.
-    refused: u8,
-    names: [LimitIndex; Self::MAX],
-    remaining: [u64; Self::MAX],
-    reset_seconds: [u32; Self::MAX],
+    /// One bit for each rate limit of the plan that applies, then [`QUOTA_BITS`](Self::QUOTA_BITS).
+    pub(crate) applied: u8,
+    /// The same bits, of those that refused.
+    pub(crate) refused: u8,
+    names: [LimitIndex; RATE_LIMITS_PER_PLAN_MAX],
+    /// Of rate limits: nanoseconds until all units have come back.
+    backlogs: [u64; RATE_LIMITS_PER_PLAN_MAX],
+    /// Of quotas: units.
+    remaining: [u64; 2],
+    /// Of quotas.
+    reset_seconds: [u32; 2],
     /// Whole seconds after which the call would pass if nobody else called; `None` if it was not refused by a limit, or
     /// costs more than one of them ever lets through.
     pub retry_after_seconds: Option<u32>,
 }
 
-/// The name of a rate limit in its api, or one of the quotas.
+/// The name of a rate limit in its api.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LimitIndex(pub(crate) u16);
 
-impl LimitIndex {
-    /// The units of the organization in a billing period.
-    pub(crate) const QUOTA: Self = Self(u16::MAX - 1);
-    /// The units of the key in a billing period.
-    pub(crate) const KEY_QUOTA: Self = Self(u16::MAX);
-}
-
-/// A limit of a verdict.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct LimitState {
-    pub(crate) name: LimitIndex,
-    pub(crate) remaining: u64,
-    pub(crate) reset_seconds: u32,
-    pub(crate) is_refused: bool,
-}
-
 impl Limits {
-    /// Rate limits of a plan and two quotas.
-    const MAX: usize = claviger_domain::limits::RATE_LIMITS_PER_PLAN_MAX + 2;
+    /// The quota of the organization and that of the key.
+    pub(crate) const QUOTA_BITS: [usize; 2] = [RATE_LIMITS_PER_PLAN_MAX, RATE_LIMITS_PER_PLAN_MAX + 1];
 
     /// No limit was looked at.
     pub(crate) const NONE: Self = Self {
         plan: u16::MAX,
-        count: 0,
+        applied: 0,
         refused: 0,
-        names: [LimitIndex::QUOTA; Self::MAX],
-        remaining: [0; Self::MAX],
-        reset_seconds: [0; Self::MAX],
+        names: [LimitIndex(u16::MAX); RATE_LIMITS_PER_PLAN_MAX],
+        backlogs: [0; RATE_LIMITS_PER_PLAN_MAX],
+        remaining: [0; 2],
+        reset_seconds: [0; 2],
         retry_after_seconds: None,
     };
 
-    /// Those of a plan, before any is added.
-    pub(crate) fn of_plan(plan: u16) -> Self {
-        Self { plan, ..Self::NONE }
-    }
-
     /// Whether no limit was looked at.
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.applied == 0
     }
 
-    pub(crate) fn push(&mut self, name: LimitIndex, remaining: u64, reset_seconds: u64, is_refused: bool) {
-        let place = usize::from(self.count);
-        self.names[place] = name;
-        self.remaining[place] = remaining;
-        self.reset_seconds[place] = u32::try_from(reset_seconds).unwrap_or(u32::MAX);
-        self.refused |= u8::from(is_refused) << place;
-        self.count += 1;
+    /// The rate limit that is this one of its plan.
+    #[inline]
+    pub(crate) fn set_rate_limit(&mut self, number: usize, name: LimitIndex, backlog: u64) {
+        self.applied |= 1 << number;
+        self.names[number] = name;
+        self.backlogs[number] = backlog;
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = LimitState> + '_ {
-        (0..usize::from(self.count)).map(|place| LimitState {
-            name: self.names[place],
-            remaining: self.remaining[place],
-            reset_seconds: self.reset_seconds[place],
-            is_refused: self.refused >> place & 1 == 1,
-        })
+    /// The organization's quota (0) or the key's (1).
+    #[inline]
+    pub(crate) fn set_quota(&mut self, number: usize, remaining: u64, reset_seconds: u64) {
+        self.applied |= 1 << Self::QUOTA_BITS[number];
+        self.remaining[number] = remaining;
+        self.reset_seconds[number] = u32::try_from(reset_seconds).unwrap_or(u32::MAX);
+    }
+
+    /// Name, backlog, and whether it refused.
+    pub(crate) fn rate_limits(&self) -> impl Iterator<Item = (LimitIndex, u64, bool)> {
+        let applied = (0..RATE_LIMITS_PER_PLAN_MAX).filter(|number| self.applied >> number & 1 == 1);
+        applied.map(|number| (self.names[number], self.backlogs[number], self.refused >> number & 1 == 1))
+    }
+
+    /// Remaining units, seconds until the period ends, and whether it refused: of the organization's quota (0) or the
+    /// key's (1), if that is a limit.
+    pub(crate) fn quota(&self, number: usize) -> Option<(u64, u32, bool)> {
+        let has = |bits: u8| bits >> Self::QUOTA_BITS[number] & 1 == 1;
+        has(self.applied).then(|| (self.remaining[number], self.reset_seconds[number], has(self.refused)))
     }
 }
 

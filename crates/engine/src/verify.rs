@@ -106,10 +106,12 @@ pub(crate) fn verify(shared: &Shared, usage: &Usage, now: Timestamp, request: &R
     }
     let secret = match request.credential {
         Credential::Missing => {
-            return Verdict { decision: Err(Denial::Missing), ..verdict };
+            verdict.decision = Err(Denial::Missing);
+            return verdict;
         }
         Credential::Malformed => {
-            return Verdict { decision: Err(Denial::Malformed), ..verdict };
+            verdict.decision = Err(Denial::Malformed);
+            return verdict;
         }
         Credential::Bearer(secret) => secret,
     };
@@ -151,6 +153,9 @@ fn decide(
         shared.records.prefetch(slot);
         tally.prefetch(slot);
         shared.accounts.prefetch(account);
+        if api.has_meters_of_keys {
+            shared.limit_cells.prefetch_key(slot);
+        }
         shared.records.read(slot, |record| inquiry.facts(record, slot, Some(&digest)))?
     });
     // The epoch after the record: see `facts`.
@@ -166,7 +171,7 @@ fn decide(
     verdict.decision = judged.map_err(|(denial, _)| denial);
     let cost = inquiry.cost();
     if judged.is_ok() && cost > 0 {
-        (verdict.decision, verdict.limits) = inquiry.take(&key, cost)?;
+        verdict.decision = inquiry.take(&key, cost, &mut verdict.limits)?;
     }
     verdict.missing_scope = judged.err().and_then(|(_, scope)| scope);
     let Facts { slot, id, account, meta, expires_at, .. } = key;
@@ -223,13 +228,13 @@ impl Inquiry<'_> {
 
     /// Uses the units that a call costs of the limits of its account, if the api has plans.
     #[inline(always)]
-    fn take(&self, key: &Facts, cost: u32) -> Result<(Result<(), Denial>, Limits), Outdated> {
-        let Some(account) = self.shared.accounts.get(key.account) else { return Ok((Ok(()), Limits::NONE)) };
+    fn take(&self, key: &Facts, cost: u32, limits: &mut Limits) -> Result<Result<(), Denial>, Outdated> {
+        let Some(account) = self.shared.accounts.get(key.account) else { return Ok(Ok(())) };
         let state = account.state();
         if !state.has(State::PLANNED) {
-            return Ok((Ok(()), Limits::NONE));
+            return Ok(Ok(()));
         }
-        self.take_planned(key, account, state, cost)
+        self.take_planned(key, account, state, cost, limits)
     }
 
     #[inline(never)]
@@ -239,11 +244,11 @@ impl Inquiry<'_> {
         account: Account<'_>,
         state: State,
         cost: u32,
-    ) -> Result<(Result<(), Denial>, Limits), Outdated> {
+        limits: &mut Limits,
+    ) -> Result<Result<(), Denial>, Outdated> {
         let Some(plan) = self.api.plan(state.plan()) else {
             // Either the account is ahead of the directory that is looked at, or its plan is gone.
-            let closed = (Err(Denial::SubscriptionInactive), Limits::NONE);
-            return if self.is_outdated() { Err(Outdated) } else { Ok(closed) };
+            return if self.is_outdated() { Err(Outdated) } else { Ok(Err(Denial::SubscriptionInactive)) };
         };
         // Whoever holds a key does not get its limits once more with each key that is made with it.
         let maker = key.parent.filter(|_| key.meta.kind() == Kind::Ephemeral);
@@ -266,7 +271,7 @@ impl Inquiry<'_> {
             units: u64::from(cost),
             now: self.now,
         };
-        Ok(call.take())
+        Ok(call.take(limits))
     }
 
     fn find_bound(&self, slot: u32, digest: Option<&[u64; 4]>) -> Option<Bound> {

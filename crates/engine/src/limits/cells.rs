@@ -180,6 +180,16 @@ impl Cells {
         }
     }
 
+    /// Has the processor fetch the cell in which the first meter of a key probably stands.
+    #[inline]
+    pub(crate) fn prefetch_key(&self, slot: u32) {
+        let cells = *self.table.get();
+        let mask = cells.len().wrapping_sub(1);
+        if let Some(cell) = cells.get(Tag::of_key(slot, 0).place() as usize & mask) {
+            cell[TAG].load(Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         let more = self.lock();
         // An entry's cell stands alone, with its two reference counts.

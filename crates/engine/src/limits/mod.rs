@@ -54,10 +54,9 @@ use self::plan::{CompiledPlan, KEY_QUOTA_HASH, Rule};
 use crate::accounts::{Account, State, Used};
 use crate::directory::CompiledApi;
 use crate::shared::Shared;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 use crate::verdict::{LimitIndex, Limits, ScopeIndex};
 
-const RULES_MAX: usize = RATE_LIMITS_PER_PLAN_MAX;
 const NANOS_PER_MICRO: u64 = 1000;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -79,47 +78,73 @@ pub(crate) struct Call<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// What was found out, and done, under the lock.
-struct Taken {
-    /// Which limits let too little through: rules by their place in the plan, and the quotas.
-    refused: u8,
+/// Why a call is refused.
+#[derive(Default)]
+struct Refusal {
+    /// The limits that let too little through, as bits of [`Limits`].
+    by: u8,
     /// One of them never lets so many units through.
     is_never: bool,
     /// When the refusing rate limits would let them through.
     wait_nanos: u64,
-    /// Backlogs of the rules that apply.
-    backlogs: [Option<u64>; RULES_MAX],
-    /// Of the organization and of the key, in the billing period.
-    used: [Used; 2],
 }
 
-/// Bits of the refused beyond those of the rules.
-const QUOTA_BITS: [usize; 2] = [RULES_MAX, RULES_MAX + 1];
+/// A meter, and the backlog that it will have.
+#[derive(Clone, Copy)]
+struct Pending<'a> {
+    value: &'a AtomicU64,
+    interval: &'a AtomicU64,
+    after: u64,
+}
 
 impl Call<'_> {
-    /// Uses the units of all limits that apply, or of none and says why.
-    pub(crate) fn take(&self) -> (Result<(), Denial>, Limits) {
+    /// Uses the units of all limits that apply, or of none and says why. What it looked at is in `limits` then.
+    pub(crate) fn take(&self, limits: &mut Limits) -> Result<(), Denial> {
+        limits.plan = self.state.plan();
         let micros = self.shared.limit_clock.micros(self.now);
-        let mut places: [Place<'_>; RULES_MAX] = [const { Place::None }; RULES_MAX];
+        let mut places: [Place<'_>; RATE_LIMITS_PER_PLAN_MAX] = [const { Place::None }; _];
         for (place, rule) in places.iter_mut().zip(&self.plan.rules) {
             *place = self.place(rule, micros.saturating_mul(NANOS_PER_MICRO));
         }
         let key_place = self.key_place();
         let calendar = self.shared.calendars.get(self.state.calendar());
         let (period, seconds_left) = calendar.map_or((0, 0), |calendar| calendar.period(self.now));
-        let taken = self.take_locked(&places, &key_place, micros, period);
-        self.report(&taken, period, seconds_left)
+        let (refusal, used) = self.take_locked(&places, &key_place, micros, period, limits);
+        let mut wait = refusal.wait_nanos.div_ceil(NANOS_PER_SECOND);
+        if !self.is_test {
+            for (number, quota) in [self.plan.quota, self.plan.key_quota].into_iter().enumerate() {
+                let Some(quota) = quota else { continue };
+                let reset = self.seconds_left(used[number], period, seconds_left);
+                limits.set_quota(number, quota.saturating_sub(used[number].units), reset);
+                if refusal.has(Limits::QUOTA_BITS[number]) {
+                    wait = wait.max(reset);
+                }
+            }
+        }
+        if refusal.by == 0 {
+            return Ok(());
+        }
+        limits.refused = refusal.by;
+        limits.retry_after_seconds = (!refusal.is_never).then_some(u32::try_from(wait.max(1)).unwrap_or(u32::MAX));
+        let is_rate = refusal.by & ((1 << RATE_LIMITS_PER_PLAN_MAX) - 1) != 0;
+        Err(if is_rate { Denial::RateLimited } else { Denial::QuotaExceeded })
     }
 
-    /// Looks at everything, then writes to all or to none.
+    /// Looks at everything, then writes to all or to none. Returns why to none, and what was used in the billing period by
+    /// the organization and the key.
     #[inline]
-    fn take_locked(&self, places: &[Place<'_>; RULES_MAX], key_place: &Place<'_>, micros: u64, period: u16) -> Taken {
+    fn take_locked(
+        &self,
+        places: &[Place<'_>; RATE_LIMITS_PER_PLAN_MAX],
+        key_place: &Place<'_>,
+        micros: u64,
+        period: u16,
+        limits: &mut Limits,
+    ) -> (Refusal, [Used; 2]) {
         let Self { plan, units, .. } = *self;
         let left = self.shared.limit_cells.left();
-        let nothing = Used { period: 0, units: 0 };
-        let mut taken =
-            Taken { refused: 0, is_never: false, wait_nanos: 0, backlogs: [None; RULES_MAX], used: [nothing; 2] };
-        let mut afters = [0; RULES_MAX];
+        let mut refusal = Refusal::default();
+        let mut pending = [None; RATE_LIMITS_PER_PLAN_MAX];
         let mut held = self.account.lock();
         let now = held.latest(micros).saturating_mul(NANOS_PER_MICRO);
         for (number, (place, rule)) in places.iter().zip(&plan.rules).enumerate() {
@@ -131,67 +156,40 @@ impl Call<'_> {
                 interval.store(rule.pace.interval(), Ordering::Relaxed);
                 value.store(now.saturating_add(backlog), Ordering::Release);
             }
-            taken.backlogs[number] = Some(backlog);
+            limits.set_rate_limit(number, LimitIndex(rule.limit), backlog);
             match rule.pace.take(backlog, units) {
-                Ok(after) => afters[number] = after,
-                Err(wait) => taken.refuse(number, wait),
+                Ok(after) => pending[number] = Some(Pending { value, interval, after }),
+                Err(wait) => refusal.add(number, wait),
             }
         }
         let key_units = key_place.open(&held, left).map(|(units, _)| units);
+        let mut used = [Used { period: 0, units: 0 }; 2];
         if !self.is_test {
-            let key_used = key_units.map_or(nothing, |units| Used::from_word(units.load(Ordering::Relaxed)));
-            taken.used = [held.used().at(period), key_used.at(period)];
-            for ((used, quota), bit) in taken.used.into_iter().zip([plan.quota, plan.key_quota]).zip(QUOTA_BITS) {
+            let key_used = key_units.map_or(used[1], |units| Used::from_word(units.load(Ordering::Relaxed)));
+            used = [held.used().at(period), key_used.at(period)];
+            for ((used, quota), bit) in used.into_iter().zip([plan.quota, plan.key_quota]).zip(Limits::QUOTA_BITS) {
                 if let Some(quota) = quota.filter(|quota| used.units.saturating_add(units) > *quota) {
-                    taken.refuse(bit, (units <= quota).then_some(0));
+                    refusal.add(bit, (units <= quota).then_some(0));
                 }
             }
         }
-        if taken.refused != 0 {
-            return taken;
+        if refusal.by != 0 {
+            return (refusal, used);
         }
-        for (number, (place, rule)) in places.iter().zip(&plan.rules).enumerate() {
-            let Some((value, interval)) = place.open(&held, left) else { continue };
+        for (number, (pending, rule)) in pending.iter().zip(&plan.rules).enumerate() {
+            let Some(Pending { value, interval, after }) = *pending else { continue };
             interval.store(rule.pace.interval(), Ordering::Relaxed);
-            value.store(now.saturating_add(afters[number]), Ordering::Release);
-            taken.backlogs[number] = Some(afters[number]);
+            value.store(now.saturating_add(after), Ordering::Release);
+            limits.set_rate_limit(number, LimitIndex(rule.limit), after);
         }
         if !self.is_test {
-            taken.used = taken.used.map(|used| used.plus(units));
-            held.set_used(taken.used[0]);
+            used = used.map(|used| used.plus(units));
+            held.set_used(used[0]);
             if let Some(units) = key_units {
-                units.store(taken.used[1].word(), Ordering::Release);
+                units.store(used[1].word(), Ordering::Release);
             }
         }
-        taken
-    }
-
-    /// Says it to the caller.
-    fn report(&self, taken: &Taken, period: u16, seconds_left: u64) -> (Result<(), Denial>, Limits) {
-        let Taken { refused, is_never, wait_nanos, backlogs, used } = taken;
-        let is_refused = |bit: usize| refused >> bit & 1 == 1;
-        let mut limits = Limits::of_plan(self.state.plan());
-        for (number, (rule, backlog)) in self.plan.rules.iter().zip(backlogs).enumerate() {
-            let Some(backlog) = *backlog else { continue };
-            let reset = backlog.div_ceil(NANOS_PER_SECOND);
-            limits.push(LimitIndex(rule.limit), rule.pace.remaining(backlog), reset, is_refused(number));
-        }
-        let mut wait = wait_nanos.div_ceil(NANOS_PER_SECOND);
-        if !self.is_test {
-            let quotas = [(LimitIndex::QUOTA, self.plan.quota), (LimitIndex::KEY_QUOTA, self.plan.key_quota)];
-            for (((name, quota), used), bit) in quotas.into_iter().zip(used).zip(QUOTA_BITS) {
-                let Some(quota) = quota else { continue };
-                let reset = self.seconds_left(*used, period, seconds_left);
-                wait = wait.max(if is_refused(bit) { reset } else { 0 });
-                limits.push(name, quota.saturating_sub(used.units), reset, is_refused(bit));
-            }
-        }
-        if *refused == 0 {
-            return (Ok(()), limits);
-        }
-        limits.retry_after_seconds = (!is_never).then_some(u32::try_from(wait.max(1)).unwrap_or(u32::MAX));
-        let is_rate = usize::from(*refused) & ((1 << RULES_MAX) - 1) != 0;
-        (Err(if is_rate { Denial::RateLimited } else { Denial::QuotaExceeded }), limits)
+        (refusal, used)
     }
 
     /// Where the units of the key stand, if units of keys are counted.
@@ -231,12 +229,16 @@ impl Call<'_> {
     }
 }
 
-impl Taken {
+impl Refusal {
     /// `wait` is in nanoseconds, `None` if it will never do.
-    fn refuse(&mut self, bit: usize, wait: Option<u64>) {
-        self.refused |= 1 << bit;
+    fn add(&mut self, bit: usize, wait: Option<u64>) {
+        self.by |= 1 << bit;
         self.is_never |= wait.is_none();
         self.wait_nanos = self.wait_nanos.max(wait.unwrap_or(0));
+    }
+
+    fn has(&self, bit: usize) -> bool {
+        self.by >> bit & 1 == 1
     }
 }
 

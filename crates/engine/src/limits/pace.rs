@@ -4,6 +4,8 @@
 //! GCRA), in nanoseconds since the epoch. How far that is ahead of now is the *backlog*: as many intervals as units are used up.
 //! One number says it all, it needs no attention while nobody calls, and it is good for restarts.
 
+use super::NANOS_PER_SECOND;
+
 /// How fast units come back, and how many there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Pace {
@@ -61,6 +63,11 @@ impl Pace {
     #[inline]
     pub(crate) fn remaining(self, backlog: u64) -> u64 {
         (self.burst_nanos - backlog.min(self.burst_nanos)).checked_div(self.interval).unwrap_or(0)
+    }
+
+    /// Whole seconds after which all units have come back.
+    pub(crate) fn reset_seconds(self, backlog: u64) -> u32 {
+        u32::try_from(backlog.min(self.burst_nanos).div_ceil(NANOS_PER_SECOND)).unwrap_or(u32::MAX)
     }
 }
 

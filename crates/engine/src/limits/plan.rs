@@ -8,7 +8,7 @@ use crate::directory::{Names, intern};
 use crate::error::ApplyError;
 use crate::scopes::ScopeBits;
 use crate::usage::mix;
-use crate::verdict::{LimitIndex, ScopeIndex};
+use crate::verdict::ScopeIndex;
 
 /// A plan of an api.
 #[derive(Debug)]
@@ -47,10 +47,6 @@ impl CompiledPlan {
         for limit in &plan.rate_limits {
             let RateLimit { name, per, scope, units, seconds, .. } = limit;
             let number = intern(&mut names.limits, name, "names of rate limits")?;
-            if number == LimitIndex::QUOTA.0 {
-                // From here on the numbers are the quotas'.
-                return Err(ApplyError::Full("names of rate limits"));
-            }
             let name_hash = hash_of_name(definition.name().as_str(), name.as_str());
             if *per == Per::Organization && names.own_meter.is_none() {
                 names.own_meter = Some((number, name_hash));
