@@ -44,9 +44,30 @@ impl<'a> CanonicalPath<'a> {
     }
 
     /// The segments between the slashes, still escaped. `/` has none.
-    pub fn segments(self) -> impl Iterator<Item = &'a str> + Clone {
-        // Only the root ends with a slash, so "terminator" drops exactly its one empty segment.
-        self.0[1..].split_terminator('/')
+    pub fn segments(self) -> Segments<'a> {
+        // Only the root ends with a slash.
+        Segments(Some(&self.0[1..]).filter(|rest| !rest.is_empty()))
+    }
+}
+
+/// The segments of a path that are left.
+#[derive(Clone, Copy, Debug)]
+pub struct Segments<'a>(Option<&'a str>);
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = &'a str;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.0?;
+        // Segments are short: a plain loop is faster than what a long text would be searched with.
+        let Some(end) = rest.bytes().position(|byte| byte == b'/') else {
+            self.0 = None;
+            return Some(rest);
+        };
+        let (segment, tail) = rest.split_at(end);
+        self.0 = Some(&tail[1..]);
+        Some(segment)
     }
 }
 

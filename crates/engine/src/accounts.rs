@@ -302,11 +302,11 @@ pub(crate) struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    /// The latest of this instant and those that the account has seen, in microseconds.
+    /// The latest of this instant and those that the account has seen, in microseconds, of which one bit must be free: it is
+    /// the lock.
     #[inline]
     pub(crate) fn latest(&mut self, now: u64) -> u64 {
-        // One bit of the word is the lock.
-        self.latest = self.latest.max(now.min(u64::MAX >> 1));
+        self.latest = self.latest.max(now);
         self.latest
     }
 

@@ -465,7 +465,7 @@ fn loom_cells_of_rate_limits_go_to_one_subject_each() {
         let address = |place: &Place<'_>| match place {
             Place::Cell(cell, _) => std::ptr::from_ref(*cell).addr(),
             Place::More(..) => 0,
-            Place::None | Place::Own => unreachable!(),
+            Place::Own => unreachable!(),
         };
         let claim = move |cells: &Cells, slot| address(&cells.place(LimitTag::of_key(slot, 0), 1, 0));
         let others = {

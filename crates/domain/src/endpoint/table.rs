@@ -3,7 +3,10 @@
 use thiserror::Error;
 
 use super::{EndpointPattern, Method, Segment};
-use crate::path::{CanonicalPath, decoded_bytes};
+use crate::path::{CanonicalPath, Segments, decoded_bytes};
+
+/// So many children are gone through one after the other.
+const FEW: usize = 8;
 
 /// Patterns compiled into a tree, to find the most specific one for a request.
 ///
@@ -92,24 +95,36 @@ impl<T> Node<T> {
         &mut self.literals[index].1
     }
 
-    fn find<'p>(&self, method: Method, mut segments: impl Iterator<Item = &'p str> + Clone) -> Option<&T> {
+    fn find(&self, method: Method, mut segments: Segments<'_>) -> Option<&T> {
         let Some(segment) = segments.next() else {
             return most_exact(&self.here, method);
         };
         // Most specific first. A branch that ends without an entry for this method falls back to the next.
-        let literal = || self.literal(segment)?.find(method, segments.clone());
-        let one = || self.one.as_ref()?.find(method, segments.clone());
+        let literal = || self.literal(segment)?.find(method, segments);
+        let one = || self.one.as_ref()?.find(method, segments);
         literal().or_else(one).or_else(|| most_exact(&self.rest, method))
     }
 
     fn literal(&self, segment: &str) -> Option<&Self> {
-        let found = if segment.contains('%') {
-            self.literals.binary_search_by(|(known, _)| known.iter().copied().cmp(decoded_bytes(segment)))
+        let bytes = segment.as_bytes();
+        if self.literals.is_empty() {
+            return None;
+        }
+        let found = if bytes.contains(&b'%') {
+            self.literals.binary_search_by(|(known, _)| known.iter().copied().cmp(decoded_bytes(segment))).ok()
+        } else if self.literals.len() <= FEW {
+            self.literals.iter().position(|(known, _)| is_same(known, bytes))
         } else {
-            self.literals.binary_search_by(|(known, _)| (**known).cmp(segment.as_bytes()))
+            self.literals.binary_search_by(|(known, _)| (**known).cmp(bytes)).ok()
         };
-        found.ok().map(|index| &self.literals[index].1)
+        found.map(|index| &self.literals[index].1)
     }
+}
+
+/// Whether two short texts are the same: for those a loop is faster than a call.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one == other)
 }
 
 fn most_exact<T>(entries: &[(EndpointPattern, T)], method: Method) -> Option<&T> {

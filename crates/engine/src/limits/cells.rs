@@ -146,11 +146,7 @@ struct More {
 }
 
 /// Where a meter stands.
-#[derive(Default)]
 pub(crate) enum Place<'a> {
-    /// Nowhere: the limit does not apply.
-    #[default]
-    None,
     /// In the account's line.
     Own,
     /// In a cell, under this identity.
@@ -260,14 +256,9 @@ impl Cells {
 impl Place<'_> {
     /// Value and interval of the meter, which are those of its identity. `held` is the account's.
     #[inline]
-    pub(crate) fn open<'p>(
-        &'p self,
-        held: &'p Held<'_>,
-        left: &RecoveredLimits,
-    ) -> Option<(&'p AtomicU64, &'p AtomicU64)> {
+    pub(crate) fn open<'p>(&'p self, held: &'p Held<'_>, left: &RecoveredLimits) -> (&'p AtomicU64, &'p AtomicU64) {
         let (cell, identity): (&Cell, u64) = match self {
-            Self::None => return None,
-            Self::Own => return Some(held.meter()),
+            Self::Own => return held.meter(),
             Self::Cell(cell, identity) => (cell, *identity),
             Self::More(cell, identity) => (cell, *identity),
         };
@@ -275,7 +266,7 @@ impl Place<'_> {
             let (value, interval) = left.find(identity).unwrap_or_default();
             begin(cell, identity, value, interval);
         }
-        Some((&cell[VALUE], &cell[INTERVAL]))
+        (&cell[VALUE], &cell[INTERVAL])
     }
 }
 

@@ -2,10 +2,13 @@
 
 use claviger_domain::time::Timestamp;
 
+use super::NANOS_PER_MICRO;
 use crate::sync::{AtomicU64, Ordering};
 
 /// What calls that run side by side may differ by. A clock that is behind by more was set back.
 const JITTER_MICROS: u64 = 60_000_000;
+/// The last instant there is, in the year 2262: in nanoseconds, and a week on, it is a number still.
+pub(crate) const MICROS_MAX: u64 = u64::MAX / 2 / NANOS_PER_MICRO;
 /// How exactly the newest instant is remembered: no more than a store a second.
 const NOTED_EVERY_MICROS: u64 = 1_000_000;
 
@@ -32,19 +35,19 @@ impl LimitClock {
         Self { newest: AtomicU64::new(0), set_back: AtomicU64::new(0) }
     }
 
-    /// Microseconds since the epoch, if the clock was never set back, else more.
+    /// Microseconds since the epoch, if the clock was never set back, else more; at most [`MICROS_MAX`].
     #[inline]
     pub(crate) fn micros(&self, now: Timestamp) -> u64 {
-        let now = u64::try_from(now.as_micros()).unwrap_or(0);
+        let now = u64::try_from(now.as_micros()).unwrap_or(0).min(MICROS_MAX);
         loop {
             let set_back = self.set_back.load(Ordering::Acquire);
             let newest = self.newest.load(Ordering::Relaxed);
-            let own = now.saturating_add(set_back);
-            if own > newest.saturating_add(NOTED_EVERY_MICROS) {
+            let own = (now + set_back).min(MICROS_MAX);
+            if own > newest + NOTED_EVERY_MICROS {
                 self.newest.fetch_max(own, Ordering::Relaxed);
                 return own;
             }
-            if own.saturating_add(JITTER_MICROS) >= newest {
+            if own + JITTER_MICROS >= newest {
                 return own;
             }
             // Who comes too late to say so looks again.

@@ -43,6 +43,7 @@ pub(crate) mod clock;
 pub(crate) mod pace;
 pub(crate) mod plan;
 
+use arrayvec::ArrayVec;
 use claviger_domain::denial::Denial;
 use claviger_domain::id::KeyId;
 use claviger_domain::limits::RATE_LIMITS_PER_PLAN_MAX;
@@ -89,12 +90,29 @@ struct Refusal {
     wait_nanos: u64,
 }
 
-/// A meter, and the backlog that it will have.
-#[derive(Clone, Copy)]
-struct Pending<'a> {
+/// A rate limit that applies.
+struct Applied<'a> {
+    /// Its place in the plan.
+    number: usize,
+    rule: &'a Rule,
+    place: Place<'a>,
+}
+
+/// The meter of a rate limit that applies, as it is and as it would be.
+struct Meter<'a> {
     value: &'a AtomicU64,
     interval: &'a AtomicU64,
+    backlog: u64,
     after: u64,
+}
+
+/// What was found out, and done, under the lock.
+struct Taken {
+    refusal: Refusal,
+    /// Of each rate limit that applies.
+    backlogs: ArrayVec<u64, RATE_LIMITS_PER_PLAN_MAX>,
+    /// Units of the billing period: the organization's and the key's.
+    used: [Used; 2],
 }
 
 impl Call<'_> {
@@ -102,14 +120,18 @@ impl Call<'_> {
     pub(crate) fn take(&self, limits: &mut Limits) -> Result<(), Denial> {
         limits.plan = self.state.plan();
         let micros = self.shared.limit_clock.micros(self.now);
-        let mut places: [Place<'_>; RATE_LIMITS_PER_PLAN_MAX] = [const { Place::None }; _];
-        for (place, rule) in places.iter_mut().zip(&self.plan.rules) {
-            *place = self.place(rule, micros.saturating_mul(NANOS_PER_MICRO));
-        }
+        let rules = self.plan.rules.iter().enumerate();
+        let applied = rules.filter(|(_, rule)| rule.scope.is_none() || rule.scope == self.scope);
+        let applied: ArrayVec<_, RATE_LIMITS_PER_PLAN_MAX> = applied
+            .map(|(number, rule)| Applied { number, rule, place: self.place(rule, micros * NANOS_PER_MICRO) })
+            .collect();
         let key_place = self.key_place();
         let calendar = self.shared.calendars.get(self.state.calendar());
         let (period, seconds_left) = calendar.map_or((0, 0), |calendar| calendar.period(self.now));
-        let (refusal, used) = self.take_locked(&places, &key_place, micros, period, limits);
+        let Taken { refusal, backlogs, used } = self.take_locked(&applied, key_place.as_ref(), micros, period);
+        for (Applied { number, rule, .. }, backlog) in applied.iter().zip(backlogs) {
+            limits.set_rate_limit(*number, LimitIndex(rule.limit), backlog);
+        }
         let mut wait = refusal.wait_nanos.div_ceil(NANOS_PER_SECOND);
         if !self.is_test {
             for (number, quota) in [self.plan.quota, self.plan.key_quota].into_iter().enumerate() {
@@ -130,39 +152,31 @@ impl Call<'_> {
         Err(if is_rate { Denial::RateLimited } else { Denial::QuotaExceeded })
     }
 
-    /// Looks at everything, then writes to all or to none. Returns why to none, and what was used in the billing period by
-    /// the organization and the key.
+    /// Looks at everything, then writes to all or to none.
     #[inline]
-    fn take_locked(
-        &self,
-        places: &[Place<'_>; RATE_LIMITS_PER_PLAN_MAX],
-        key_place: &Place<'_>,
-        micros: u64,
-        period: u16,
-        limits: &mut Limits,
-    ) -> (Refusal, [Used; 2]) {
+    fn take_locked(&self, applied: &[Applied<'_>], key_place: Option<&Place<'_>>, micros: u64, period: u16) -> Taken {
         let Self { plan, units, .. } = *self;
         let left = self.shared.limit_cells.left();
         let mut refusal = Refusal::default();
-        let mut pending = [None; RATE_LIMITS_PER_PLAN_MAX];
         let mut held = self.account.lock();
-        let now = held.latest(micros).saturating_mul(NANOS_PER_MICRO);
-        for (number, (place, rule)) in places.iter().zip(&plan.rules).enumerate() {
-            let Some((value, interval)) = place.open(&held, left) else { continue };
+        let now = held.latest(micros) * NANOS_PER_MICRO;
+        let mut meters: ArrayVec<Meter<'_>, RATE_LIMITS_PER_PLAN_MAX> = ArrayVec::new();
+        for Applied { number, rule: Rule { pace, .. }, place } in applied {
+            let (value, interval) = place.open(&held, left);
             let (known, then) = (value.load(Ordering::Relaxed), interval.load(Ordering::Relaxed));
-            let backlog = rule.pace.backlog(known, then, now);
-            if rule.pace.is_news(known, then, now, backlog) {
+            let backlog = pace.backlog(known, then, now);
+            if pace.is_news(known, then, now, backlog) {
                 // What was used comes back at the new pace from now on, also if nothing passes.
-                interval.store(rule.pace.interval(), Ordering::Relaxed);
-                value.store(now.saturating_add(backlog), Ordering::Release);
+                interval.store(pace.interval(), Ordering::Relaxed);
+                value.store(now + backlog, Ordering::Release);
             }
-            limits.set_rate_limit(number, LimitIndex(rule.limit), backlog);
-            match rule.pace.take(backlog, units) {
-                Ok(after) => pending[number] = Some(Pending { value, interval, after }),
-                Err(wait) => refusal.add(number, wait),
-            }
+            let after = pace.take(backlog, units).unwrap_or_else(|wait| {
+                refusal.add(*number, wait);
+                backlog
+            });
+            meters.push(Meter { value, interval, backlog, after });
         }
-        let key_units = key_place.open(&held, left).map(|(units, _)| units);
+        let key_units = key_place.map(|place| place.open(&held, left).0);
         let mut used = [Used { period: 0, units: 0 }; 2];
         if !self.is_test {
             let key_used = key_units.map_or(used[1], |units| Used::from_word(units.load(Ordering::Relaxed)));
@@ -174,13 +188,12 @@ impl Call<'_> {
             }
         }
         if refusal.by != 0 {
-            return (refusal, used);
+            let backlogs = meters.iter().map(|meter| meter.backlog).collect();
+            return Taken { refusal, backlogs, used };
         }
-        for (number, (pending, rule)) in pending.iter().zip(&plan.rules).enumerate() {
-            let Some(Pending { value, interval, after }) = *pending else { continue };
+        for (Meter { value, interval, after, .. }, Applied { rule, .. }) in meters.iter().zip(applied) {
             interval.store(rule.pace.interval(), Ordering::Relaxed);
-            value.store(now.saturating_add(after), Ordering::Release);
-            limits.set_rate_limit(number, LimitIndex(rule.limit), after);
+            value.store(now + after, Ordering::Release);
         }
         if !self.is_test {
             used = used.map(|used| used.plus(units));
@@ -189,24 +202,20 @@ impl Call<'_> {
                 units.store(used[1].word(), Ordering::Release);
             }
         }
-        (refusal, used)
+        let backlogs = meters.iter().map(|meter| meter.after).collect();
+        Taken { refusal, backlogs, used }
     }
 
     /// Where the units of the key stand, if units of keys are counted.
     #[inline]
-    fn key_place(&self) -> Place<'_> {
-        if self.is_test || !self.api.counts_keys {
-            return Place::None;
-        }
-        key_quota_place(self.shared, self.slot, self.key)
+    fn key_place(&self) -> Option<Place<'_>> {
+        let is_counted = !self.is_test && self.api.counts_keys;
+        is_counted.then(|| key_quota_place(self.shared, self.slot, self.key))
     }
 
-    /// Where the meter of a rule stands; nowhere if the rule does not apply.
+    /// Where the meter of a rule stands.
     #[inline]
     fn place(&self, rule: &Rule, now: u64) -> Place<'_> {
-        if rule.scope.is_some() && rule.scope != self.scope {
-            return Place::None;
-        }
         let (tag, id) = match rule.per {
             Per::Organization if !self.is_test && self.api.has_own_meter(rule.limit) => return Place::Own,
             Per::Organization => {

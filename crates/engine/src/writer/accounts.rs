@@ -252,10 +252,9 @@ impl Writer {
         let Some(account) = row.and_then(|row| shared.accounts.get(row)) else { return };
         let place = key_quota_place(shared, slot, key);
         let held = account.lock();
-        if let Some((word, _)) = place.open(&held, shared.limit_cells.left()) {
-            let used = Used::from_word(word.load(Ordering::Relaxed)).at_least(period, units);
-            word.store(used.word(), Ordering::Release);
-        }
+        let (word, _) = place.open(&held, shared.limit_cells.left());
+        let used = Used::from_word(word.load(Ordering::Relaxed)).at_least(period, units);
+        word.store(used.word(), Ordering::Release);
     }
 
     /// The number of a calendar, which it keeps for ever.
