@@ -51,7 +51,7 @@ impl<'a> CanonicalPath<'a> {
 }
 
 /// The segments of a path that are left.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Segments<'a>(Option<&'a str>);
 
 impl<'a> Iterator for Segments<'a> {

@@ -417,7 +417,7 @@ fn take(cells: &Cells, words: &Words, limits: [u64; 2]) -> bool {
     let place = cells.place(LimitTag::of_key(0, 0), 5, 0);
     let account = account(words);
     let held = account.lock();
-    let (value, _) = place.open(&held, cells.left()).expect("a cell");
+    let (value, _) = place.open(&held, cells.left());
     let used = held.used();
     let next = [used.units + 1, value.load(Ordering::Relaxed) + 1];
     let is_allowed = next[0] <= limits[0] && next[1] <= limits[1];

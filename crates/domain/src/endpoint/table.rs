@@ -100,8 +100,8 @@ impl<T> Node<T> {
             return most_exact(&self.here, method);
         };
         // Most specific first. A branch that ends without an entry for this method falls back to the next.
-        let literal = || self.literal(segment)?.find(method, segments);
-        let one = || self.one.as_ref()?.find(method, segments);
+        let literal = || self.literal(segment)?.find(method, segments.clone());
+        let one = || self.one.as_ref()?.find(method, segments.clone());
         literal().or_else(one).or_else(|| most_exact(&self.rest, method))
     }
 
