@@ -29,6 +29,7 @@ pub mod limits;
 pub mod mail;
 pub mod mask;
 pub mod member;
+pub mod network;
 pub mod organization;
 pub mod path;
 pub mod peer;

@@ -314,11 +314,16 @@ impl CompiledApi {
         Some(self.sets.get(set)?.load())
     }
 
-    /// Whether the text is a well-formed secret of one of its formats, those no longer issued included.
+    /// The number of the format that the text is a well-formed secret of, those no longer issued included.
     #[inline]
-    pub(crate) fn recognises(&self, text: &str) -> bool {
+    pub(crate) fn recognise(&self, text: &str) -> Option<usize> {
         let head = head(text.as_bytes());
-        self.formats.iter().any(|(mask, prefix, format)| head & mask == *prefix && format.recognises(text))
+        self.formats.iter().position(|(mask, prefix, format)| head & mask == *prefix && format.recognises(text))
+    }
+
+    /// The prefix of the format of a number.
+    pub(crate) fn prefix(&self, format: u16) -> Option<&str> {
+        self.formats.get(usize::from(format)).map(|(.., format)| format.prefix.as_str())
     }
 
     /// The plan of this number, unless the definition has it no more or not yet.

@@ -8,17 +8,20 @@ use arc_swap::Guard;
 use claviger_domain::change::{Change, Revision};
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::ApiName;
+use claviger_domain::network::Network;
 use claviger_domain::scope::Scopes;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 use serde_json::value::RawValue;
 
+use crate::callers::Caller;
 use crate::directory::Directory;
 use crate::error::ApplyError;
 use crate::record::{Meta, Record};
 use crate::scopes::FULL_SET;
 use crate::shared::{NOT_LOADED, Shared};
 use crate::sync::Ordering;
+use crate::unknown_keys::{Prefix, UnknownKeyCalls};
 use crate::usage::{CountersError, RecoveredLimits, Region, Usage, Words};
 use crate::verdict::{Request, Verdict, VerifiedKey};
 use crate::verify;
@@ -345,6 +348,23 @@ impl Engine {
     /// The same for the quota of a key, whose ephemeral keys count as itself. Keys that the engine does not know are left out.
     pub fn seed_key_usage(&self, key: KeyId, period: u16, units: u64) {
         self.lock_writer().seed_key_usage(&self.shared, key, period, units);
+    }
+
+    /// From where keys were used, of live keys that are not ephemeral: each pair of key and network about once a day, and
+    /// only those that were not taken before. Where some 4,000 wait, others are told of the next time they call.
+    pub fn take_callers(&self) -> Vec<Caller> {
+        self.shared.callers.take()
+    }
+
+    /// How often keys were presented, since this was last asked, that are well-formed and nobody's.
+    pub fn take_unknown_keys(&self) -> Vec<UnknownKeyCalls> {
+        let directory = self.shared.directory.load();
+        let named = |(prefix, network, calls): (Prefix, u64, u64)| {
+            let api = directory.compiled(prefix.api)?;
+            let (name, prefix) = (api.definition().name().clone(), api.prefix(prefix.format)?.to_owned());
+            Some(UnknownKeyCalls { api: name, prefix, network: Network::from_bits(network), calls })
+        };
+        self.shared.unknown_keys.take().into_iter().filter_map(named).collect()
     }
 
     /// The counts.

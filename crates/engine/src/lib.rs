@@ -8,7 +8,7 @@
 //! Reading order: [`verdict`] (the question and the answer), `verify` (the decision), [`directory`] (the apis),
 //! `record` and `index` (how keys are kept, and why a reader needs no lock), `accounts` (what holds for all keys of an
 //! organization on an api), `limits` (rate limits and quotas, and why they are exact), `writer` (how news is taken in), [`usage`]
-//! (how verdicts are counted without losing one). `slab`, `texts` and `sync` are what these stand on.
+//! (how verdicts are counted without losing one), `callers` and `unknown_keys` (what may be unusual). `slab`, `texts` and `sync` are what these stand on.
 
 #![allow(
     clippy::inline_always,
@@ -17,6 +17,7 @@
 
 mod accounts;
 mod calendars;
+mod callers;
 pub mod directory;
 mod engine;
 mod error;
@@ -30,13 +31,16 @@ mod shared;
 mod slab;
 mod sync;
 mod texts;
+mod unknown_keys;
 pub mod usage;
 pub mod verdict;
 mod verify;
 mod writer;
 
+pub use callers::Caller;
 pub use directory::{CompiledApi, Directory, Limit};
 pub use engine::{Description, Engine, EngineOptions};
 pub use error::ApplyError;
+pub use unknown_keys::UnknownKeyCalls;
 pub use usage::{Outcome, Usage, UsageTotal};
 pub use verdict::{ApiIndex, Limits, Request, ScopeIndex, Verdict, VerifiedKey};

@@ -9,6 +9,7 @@ use claviger_domain::restriction::Restrictions;
 
 use crate::accounts::Accounts;
 use crate::calendars::Calendars;
+use crate::callers::Callers;
 use crate::directory::Directory;
 use crate::index::Table;
 use crate::limits::cells::{Cells, RecoveredLimits};
@@ -17,6 +18,7 @@ use crate::record::Records;
 use crate::slab::Slab;
 use crate::sync::{AtomicI64, AtomicU64, Ordering};
 use crate::texts::Texts;
+use crate::unknown_keys::UnknownKeys;
 use crate::usage::{HourTable, Region, ScopeNames, TABLES};
 
 /// The revision of an engine that knows nothing.
@@ -70,6 +72,8 @@ pub(crate) struct Shared {
     /// The tables of three hours, each at its hour modulo 3.
     pub(crate) hours: [HourTable; TABLES],
     pub(crate) is_counting: bool,
+    pub(crate) callers: Callers,
+    pub(crate) unknown_keys: UnknownKeys,
     /// The scopes that are counted. No verification looks at them.
     scope_names: Mutex<ScopeNames>,
     /// What the tables stand in.
@@ -99,6 +103,8 @@ impl Shared {
             verifiers: ArcSwap::default(),
             hours: std::array::from_fn(|table| HourTable::new(&region, table)),
             is_counting: region.is_counting(),
+            callers: Callers::new(region.is_counting()),
+            unknown_keys: UnknownKeys::new(),
             scope_names: Mutex::new(ScopeNames::new(&region)),
             region,
         }

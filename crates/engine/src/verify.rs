@@ -11,18 +11,21 @@ use claviger_domain::endpoint::Method;
 use claviger_domain::id::KeyId;
 use claviger_domain::key::{Environment, Kind};
 use claviger_domain::limits::COST_MAX;
+use claviger_domain::network::Network;
 use claviger_domain::path::CanonicalPath;
 use claviger_domain::restriction::Restrictions;
 use claviger_domain::secret::PresentedSecret;
 use claviger_domain::time::{Timestamp, has_expired};
 
 use crate::accounts::{Account, State};
+use crate::callers::Caller;
 use crate::directory::{CompiledApi, Directory, EndpointRule};
 use crate::limits::Call;
 use crate::record::{Match, Meta, Record};
 use crate::scopes::{FULL, holds};
 use crate::shared::{NOT_LOADED, Shared, View};
 use crate::sync::Ordering;
+use crate::unknown_keys::Prefix;
 use crate::usage::{NO_SCOPE, Outcome, Sighting, Usage};
 use crate::verdict::{ApiIndex, Limits, Request, ScopeIndex, Verdict, VerifiedKey};
 
@@ -140,9 +143,8 @@ fn decide(
     let Some((index, api)) = verdict.api.and_then(|index| Some((index, directory.compiled(index)?))) else {
         return Ok(());
     };
-    if !api.recognises(secret.expose()) {
-        return Ok(());
-    }
+    let Some(format) = api.recognise(secret.expose()) else { return Ok(()) };
+    let network = request.ip.map(Network::of);
     let digest = secret.digest().words();
     // What takes longest is to wait for memory: ask for it, do something else, then use it.
     view.index.prefetch(&digest);
@@ -153,6 +155,9 @@ fn decide(
         shared.records.prefetch(slot);
         tally.prefetch(slot);
         shared.accounts.prefetch(account);
+        if let Some(network) = network {
+            shared.callers.prefetch(slot, network);
+        }
         if api.has_meters_of_keys {
             shared.limit_cells.prefetch_key(slot);
         }
@@ -164,6 +169,7 @@ fn decide(
     }
     verdict.decision = Err(Denial::NotFound);
     let Some(mut key) = found.filter(|key| key.meta.api() == index) else {
+        shared.unknown_keys.count(Prefix { api: index, format: format as u16 }, network);
         return Ok(());
     };
     let judged =
@@ -176,6 +182,9 @@ fn decide(
     verdict.missing_scope = judged.err().and_then(|(_, scope)| scope);
     let Facts { slot, id, account, meta, expires_at, .. } = key;
     tally.count(&Sighting { slot, id, account, meta, outcome: Outcome::of(verdict.decision, cost), cost });
+    if let Some(network) = network.filter(|_| verdict.is_allowed() && is_watched(meta)) {
+        shared.callers.saw(slot, Caller { key: id, network, at: now });
+    }
     verdict.key = shared.accounts.id(account).map(|organization| VerifiedKey {
         id,
         organization,
@@ -186,6 +195,12 @@ fn decide(
         slot,
     });
     Ok(())
+}
+
+/// Whether it may be unusual from where a key is used. Ephemeral keys are made for whoever comes, and test keys guard nothing.
+#[inline]
+fn is_watched(meta: Meta) -> bool {
+    meta.environment() == Environment::Live && meta.kind() != Kind::Ephemeral
 }
 
 impl Inquiry<'_> {

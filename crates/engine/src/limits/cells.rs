@@ -256,7 +256,7 @@ impl Cells {
 impl Place<'_> {
     /// Value and interval of the meter, which are those of its identity. `held` is the account's.
     #[inline]
-    pub(crate) fn open<'p>(&'p self, held: &'p Held<'_>, left: &RecoveredLimits) -> (&'p AtomicU64, &'p AtomicU64) {
+    pub(crate) fn open<'p>(&'p self, held: &Held<'p>, left: &RecoveredLimits) -> (&'p AtomicU64, &'p AtomicU64) {
         let (cell, identity): (&Cell, u64) = match self {
             Self::Own => return held.meter(),
             Self::Cell(cell, identity) => (cell, *identity),

@@ -109,8 +109,6 @@ struct Meter<'a> {
 /// What was found out, and done, under the lock.
 struct Taken {
     refusal: Refusal,
-    /// Of each rate limit that applies.
-    backlogs: ArrayVec<u64, RATE_LIMITS_PER_PLAN_MAX>,
     /// Units of the billing period: the organization's and the key's.
     used: [Used; 2],
 }
@@ -128,10 +126,7 @@ impl Call<'_> {
         let key_place = self.key_place();
         let calendar = self.shared.calendars.get(self.state.calendar());
         let (period, seconds_left) = calendar.map_or((0, 0), |calendar| calendar.period(self.now));
-        let Taken { refusal, backlogs, used } = self.take_locked(&applied, key_place.as_ref(), micros, period);
-        for (Applied { number, rule, .. }, backlog) in applied.iter().zip(backlogs) {
-            limits.set_rate_limit(*number, LimitIndex(rule.limit), backlog);
-        }
+        let Taken { refusal, used } = self.take_locked(&applied, key_place.as_ref(), micros, period, limits);
         let mut wait = refusal.wait_nanos.div_ceil(NANOS_PER_SECOND);
         if !self.is_test {
             for (number, quota) in [self.plan.quota, self.plan.key_quota].into_iter().enumerate() {
@@ -154,7 +149,14 @@ impl Call<'_> {
 
     /// Looks at everything, then writes to all or to none.
     #[inline]
-    fn take_locked(&self, applied: &[Applied<'_>], key_place: Option<&Place<'_>>, micros: u64, period: u16) -> Taken {
+    fn take_locked(
+        &self,
+        applied: &[Applied<'_>],
+        key_place: Option<&Place<'_>>,
+        micros: u64,
+        period: u16,
+        limits: &mut Limits,
+    ) -> Taken {
         let Self { plan, units, .. } = *self;
         let left = self.shared.limit_cells.left();
         let mut refusal = Refusal::default();
@@ -187,23 +189,25 @@ impl Call<'_> {
                 }
             }
         }
-        if refusal.by != 0 {
-            let backlogs = meters.iter().map(|meter| meter.backlog).collect();
-            return Taken { refusal, backlogs, used };
-        }
-        for (Meter { value, interval, after, .. }, Applied { rule, .. }) in meters.iter().zip(applied) {
-            interval.store(rule.pace.interval(), Ordering::Relaxed);
-            value.store(now + after, Ordering::Release);
-        }
-        if !self.is_test {
-            used = used.map(|used| used.plus(units));
-            held.set_used(used[0]);
-            if let Some(units) = key_units {
-                units.store(used[1].word(), Ordering::Release);
+        if refusal.by == 0 {
+            for (Meter { value, interval, backlog, after }, Applied { rule, .. }) in meters.iter_mut().zip(applied) {
+                interval.store(rule.pace.interval(), Ordering::Relaxed);
+                value.store(now + *after, Ordering::Release);
+                *backlog = *after;
+            }
+            if !self.is_test {
+                used = used.map(|used| used.plus(units));
+                held.set_used(used[0]);
+                if let Some(units) = key_units {
+                    units.store(used[1].word(), Ordering::Release);
+                }
             }
         }
-        let backlogs = meters.iter().map(|meter| meter.after).collect();
-        Taken { refusal, backlogs, used }
+        drop(held);
+        for (Meter { backlog, .. }, Applied { number, rule, .. }) in meters.iter().zip(applied) {
+            limits.set_rate_limit(*number, LimitIndex(rule.limit), *backlog);
+        }
+        Taken { refusal, used }
     }
 
     /// Where the units of the key stand, if units of keys are counted.
