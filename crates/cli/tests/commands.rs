@@ -7,18 +7,7 @@ mod support;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use support::{Ran, TestServer, claviger};
-
-/// A server with the API `example` and one organization, whose id comes with it.
-fn server() -> (tempfile::TempDir, TestServer, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let server = TestServer::serve_in(directory.path());
-    let ran = server.run(&["apply", &definition("example")]);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let created = server.run(&["orgs", "create", "Acme", "--quiet"]);
-    assert_eq!(created.code, 0, "{}", created.stderr);
-    (directory, server, created.stdout.trim().to_owned())
-}
+use support::{Ran, TestServer, claviger, server};
 
 fn definition(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../apis/{name}.toml"));
