@@ -1,15 +1,14 @@
 //! `claviger verify`: the verdict on one call, as a proxy would get it.
 
-use std::io::Read as _;
 use std::process::ExitCode;
 
 use claviger_domain::mask::masked;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::Session;
-use crate::args::VerifyArgs;
+use super::{Session, presented, said};
+use crate::args::verify::VerifyArgs;
 use crate::connection::VERIFY_PATH;
-use crate::failure::{Context as _, Failure};
+use crate::failure::Failure;
 use crate::output::time::long_value;
 use crate::output::{self, list, text};
 
@@ -22,35 +21,17 @@ pub(super) async fn run(session: &Session, args: VerifyArgs) -> Result<ExitCode,
 }
 
 fn question(args: &VerifyArgs) -> Result<Value, Failure> {
-    let mut question = Map::new();
-    question.insert("key".to_owned(), json!(presented(&args.key)?));
-    question.insert("method".to_owned(), json!(args.method));
-    question.insert("path".to_owned(), json!(args.path));
-    let optional = [
+    Ok(said([
+        ("key", Some(json!(presented(&args.key)?))),
+        ("method", Some(json!(args.method))),
+        ("path", Some(json!(args.path))),
         ("api", args.api.as_ref().map(|api| json!(api))),
         ("ip", args.ip.map(|ip| json!(ip))),
         ("referrer", args.referrer.as_ref().map(|referrer| json!(referrer))),
         ("scopes", (!args.scopes.is_empty()).then(|| json!(args.scopes))),
         ("cost", args.cost.map(|cost| json!(cost))),
         ("at_least_revision", args.at_least_revision.map(|revision| json!(revision))),
-    ];
-    question.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-    Ok(Value::Object(question))
-}
-
-/// The secret itself, or one line of standard input. The line's end is the shell's, not the secret's; nothing else
-/// is taken away.
-fn presented(key: &str) -> Result<String, Failure> {
-    if key != "-" {
-        return Ok(key.to_owned());
-    }
-    let mut line = String::new();
-    std::io::stdin()
-        .take(64 * 1024)
-        .read_to_string(&mut line)
-        .or_fail(|| "read a secret from standard input".to_owned())?;
-    let line = line.strip_suffix('\n').unwrap_or(&line);
-    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+    ]))
 }
 
 fn verdict(session: &Session, args: &VerifyArgs, answer: &Value) -> String {
