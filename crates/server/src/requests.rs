@@ -2,6 +2,7 @@
 
 #![expect(clippy::option_option, reason = "absent, null and a value are three things")]
 
+pub(crate) mod alerts;
 pub(crate) mod usage;
 
 use std::fmt::Write as _;
@@ -265,23 +266,36 @@ impl FromQuery for KeyList {
 impl KeyList {
     /// Path and query of the page after the one that ends with this key.
     pub(crate) fn next_page(&self, path: &str, cursor: &str) -> String {
-        // Ids, names of apis and words need no encoding.
         let filter = &self.filter;
-        let mut next = format!("{path}?limit={}&cursor={cursor}", self.page.limit);
-        let mut add = |name: &str, value: Option<String>| {
-            if let Some(value) = value {
-                // Writing to a String does not fail.
-                let _ = write!(next, "&{name}={value}");
-            }
-        };
-        add("organization", filter.organization.map(|id| id.to_string()));
-        add("api", filter.api.as_ref().map(ApiName::to_string));
-        add("parent_id", filter.parent_id.map(|id| id.to_string()));
-        add("state", filter.state.map(|state| state.to_string()));
-        add("kind", filter.kind.map(|kind| kind.to_string()));
-        add("environment", filter.environment.map(|environment| environment.to_string()));
-        next
+        next_page(
+            path,
+            self.page.limit,
+            cursor,
+            [
+                ("organization", filter.organization.map(|id| id.to_string())),
+                ("api", filter.api.as_ref().map(ApiName::to_string)),
+                ("parent_id", filter.parent_id.map(|id| id.to_string())),
+                ("state", filter.state.map(|state| state.to_string())),
+                ("kind", filter.kind.map(|kind| kind.to_string())),
+                ("environment", filter.environment.map(|environment| environment.to_string())),
+            ],
+        )
     }
+}
+
+/// Path and query of the page after the one that ends with a cursor. Ids, names of apis and words need no encoding.
+fn next_page<'n>(
+    path: &str,
+    limit: u32,
+    cursor: &str,
+    filter: impl IntoIterator<Item = (&'n str, Option<String>)>,
+) -> String {
+    let mut next = format!("{path}?limit={limit}&cursor={cursor}");
+    for (name, value) in filter.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        // Writing to a String does not fail.
+        let _ = write!(next, "&{name}={value}");
+    }
+    next
 }
 
 /// Like [`KeyList`], over all organizations and apis.
