@@ -168,7 +168,7 @@ impl Actor {
         Ok(managing)
     }
 
-    /// The same, or themselves: everybody may leave.
+    /// The same, or themselves: everybody may leave, and choose what they are mailed.
     pub(crate) async fn manage_members_or_self(
         &self,
         connection: &mut Connection,

@@ -491,6 +491,8 @@ mod tests {
             &format!("members show {ORG} --org {ORG}"),
             &format!("members update {MEMBER} --org {ORG}"),
             &format!("members update {MEMBER} --org {ORG} --role king"),
+            &format!("members update {MEMBER} --org {ORG} --alert-mails rain"),
+            &format!("members update {MEMBER} --org {ORG} --alert-mails quota_80 --no-alert-mails"),
             &format!("members remove {MEMBER} --org {ORG} --rest hand-over"),
             &format!("members remove {MEMBER} --org {ORG} --hand-over {KEY}"),
             &format!("members remove {MEMBER} --org {ORG} --rest burn"),

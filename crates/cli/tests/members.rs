@@ -109,6 +109,22 @@ fn who_leaves_has_their_keys_decided_on() {
 }
 
 #[test]
+fn what_somebody_is_mailed_is_chosen_and_shown() {
+    let (_directory, server, organization) = server();
+    let member = join(&server, &organization, "ada@example.com", "owner");
+    let choose = |more: &[&str]| {
+        let update = ["members", "update", member.as_str(), "--org", organization.as_str()];
+        let ran = server.run(&[&update[..], more].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stdout.lines().find_map(|line| line.strip_prefix("alert mails")).unwrap().trim().to_owned()
+    };
+    assert_eq!(choose(&["--alert-mails", "quota_100,usage_spike"]), "usage_spike, quota_100");
+    assert_eq!(choose(&["--name", "Ada Lovelace"]), "usage_spike, quota_100");
+    assert_eq!(choose(&["--no-alert-mails"]), "none");
+    assert_eq!(choose(&["--default-alert-mails"]), "what the role has");
+}
+
+#[test]
 fn another_organizations_members_do_not_exist() {
     let (_directory, server, organization) = server();
     let member = join(&server, &organization, "ada@example.com", "owner");

@@ -5,13 +5,15 @@
 pub(crate) mod alerts;
 pub(crate) mod usage;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use claviger_app::{
     CreateKey, KeyFilter, KeyPlace, Lifetime, PageRequest, RemoveMember, Rest, SetSubscription, UpdateKey,
-    UpdateOrganization,
+    UpdateMember, UpdateOrganization,
 };
 use claviger_domain::address::IpRule;
+use claviger_domain::alert::AlertKind;
 use claviger_domain::endpoint::EndpointPattern;
 use claviger_domain::id::{KeyId, MemberId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Kind, Metadata, Name, State};
@@ -494,11 +496,22 @@ pub(crate) struct UpdateMemberBody {
     /// The name that people see.
     #[schema(value_type = String, min_length = 1, max_length = 100, required = false)]
     #[serde(default, deserialize_with = "not_null")]
-    pub(crate) name: Option<Name>,
+    name: Option<Name>,
     /// What they may do.
     #[schema(value_type = words::Role, required = false)]
     #[serde(default, deserialize_with = "not_null")]
-    pub(crate) role: Option<Role>,
+    role: Option<Role>,
+    /// The kinds of alerts that they are mailed; `null` is what their role has. Members may say it for themselves.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["usage_spike", "quota_100"]))]
+    #[serde(default, deserialize_with = "present")]
+    alert_mails: Option<Option<BTreeSet<AlertKind>>>,
+}
+
+impl From<UpdateMemberBody> for UpdateMember {
+    fn from(body: UpdateMemberBody) -> Self {
+        let UpdateMemberBody { name, role, alert_mails } = body;
+        Self { name, role, alert_mails }
+    }
 }
 
 /// What becomes of the keys of somebody who leaves.

@@ -16,7 +16,6 @@ use claviger_domain::audit::{Action, Audited as _, Author};
 use claviger_domain::event::{Event, EventType};
 use claviger_domain::id::{AlertId, EventId};
 use claviger_domain::mail::Mail;
-use claviger_domain::member::Role;
 use claviger_domain::time::Timestamp;
 use claviger_store::alerts::{self, AlertFilter};
 use claviger_store::{Connection, Page, PageRequest, keys, members, organizations};
@@ -119,7 +118,7 @@ impl App {
         let reader = work.tx.connection().await?;
         let organization = organizations::find(reader, alert.organization).await?;
         let members = members::list(reader, alert.organization).await?;
-        for member in members.into_iter().filter(|member| member.role >= Role::Admin) {
+        for member in members.into_iter().filter(|member| member.is_mailed(alert.kind)) {
             let (subject, text) = words(alert, organization.as_ref().map_or("", |one| one.name.as_str()));
             if let Ok(mail) = Mail::new(member.email, Some(member.name), subject, text)
                 && let Err(error) = work.mail(&mail).await

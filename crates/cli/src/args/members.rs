@@ -1,6 +1,7 @@
 //! `claviger members …` and `claviger invitations …`
 
 use clap::{Args, Subcommand, ValueEnum};
+use claviger_domain::alert::AlertKind;
 use claviger_domain::id::{InvitationId, KeyId, MemberId, OrganizationId};
 use claviger_domain::key::Name;
 use claviger_domain::mail::EmailAddress;
@@ -44,20 +45,33 @@ pub(crate) enum MembersCommand {
     Show(MemberArgs),
     /// List the live keys that a member made or was handed over, and those that were made with these
     Keys(MemberArgs),
-    /// Rename a member or give them another role
-    #[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
-    Update {
-        #[command(flatten)]
-        member: MemberArgs,
-        /// The name that people see
-        #[arg(long, group = "change")]
-        name: Option<Name>,
-        /// What they may do: owner, admin, developer or viewer
-        #[arg(long, group = "change")]
-        role: Option<Role>,
-    },
+    /// Rename a member, give them another role, or choose what alerts they are mailed
+    Update(UpdateMemberArgs),
     /// Take a member out of the organization, and decide on their keys, all at once
     Remove(RemoveArgs),
+}
+
+/// `claviger members update`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+pub(crate) struct UpdateMemberArgs {
+    #[command(flatten)]
+    pub(crate) member: MemberArgs,
+    /// The name that people see
+    #[arg(long, group = "change")]
+    pub(crate) name: Option<Name>,
+    /// What they may do: owner, admin, developer or viewer
+    #[arg(long, group = "change")]
+    pub(crate) role: Option<Role>,
+    /// The kinds of alerts that they are mailed, separated by commas, such as `usage_spike,quota_100`
+    #[arg(long, value_name = "KIND", value_delimiter = ',', group = "change", conflicts_with = "no_alert_mails")]
+    pub(crate) alert_mails: Option<Vec<AlertKind>>,
+    /// Mail them no alerts
+    #[arg(long, group = "change")]
+    pub(crate) no_alert_mails: bool,
+    /// Mail them what their role has: owners and admins all alerts, others none
+    #[arg(long, group = "change", conflicts_with_all = ["alert_mails", "no_alert_mails"])]
+    pub(crate) default_alert_mails: bool,
 }
 
 /// `claviger members remove`.

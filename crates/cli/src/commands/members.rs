@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Session, said};
-use crate::args::members::{MemberArgs, MembersCommand, OrgArgs, RemoveArgs};
+use crate::args::members::{MemberArgs, MembersCommand, OrgArgs, RemoveArgs, UpdateMemberArgs};
 use crate::failure::{Context as _, Failure};
 use crate::output::time::{long_value, short_value};
-use crate::output::{self, Column, Table, text};
+use crate::output::{self, Column, Table, list, text};
 
 pub(super) async fn run(session: &Session, command: MembersCommand) -> Result<(), Failure> {
     match command {
@@ -19,11 +19,7 @@ pub(super) async fn run(session: &Session, command: MembersCommand) -> Result<()
             session.show(&answer, || details(session, &answer))
         }
         MembersCommand::Keys(member) => list_keys(session, &member).await,
-        MembersCommand::Update { member, name, role } => {
-            let body = said([("name", name.map(|name| json!(name))), ("role", role.map(|role| json!(role)))]);
-            let answer = session.server.patch(&path(&member, ""), body).await?;
-            session.show(&answer, || details(session, &answer))
-        }
+        MembersCommand::Update(args) => update(session, &args).await,
         MembersCommand::Remove(args) if args.dry_run && args.keys.is_open() => list_keys(session, &args.member).await,
         MembersCommand::Remove(args) => remove(session, &args).await,
     }
@@ -35,6 +31,18 @@ fn list_path(at: &OrgArgs) -> String {
 
 fn path(member: &MemberArgs, below: &str) -> String {
     format!("{}/{}{below}", list_path(&member.at), member.id)
+}
+
+async fn update(session: &Session, args: &UpdateMemberArgs) -> Result<(), Failure> {
+    let chosen = args.alert_mails.as_ref().map(|kinds| json!(kinds));
+    let chosen = chosen.or(args.no_alert_mails.then(|| json!([]))).or(args.default_alert_mails.then_some(Value::Null));
+    let body = said([
+        ("name", args.name.as_ref().map(|name| json!(name))),
+        ("role", args.role.map(|role| json!(role))),
+        ("alert_mails", chosen),
+    ]);
+    let answer = session.server.patch(&path(&args.member, ""), body).await?;
+    session.show(&answer, || details(session, &answer))
 }
 
 async fn list_keys(session: &Session, member: &MemberArgs) -> Result<(), Failure> {
@@ -90,9 +98,18 @@ pub(super) fn details(session: &Session, member: &Value) -> String {
         ("name", text(member, "name")),
         ("email", text(member, "email")),
         ("role", text(member, "role")),
+        ("alert mails", alert_mails(member)),
         ("organization", text(member, "organization")),
         ("joined", long_value(&member["created_at"], session.now, "")),
     ])
+}
+
+fn alert_mails(member: &Value) -> String {
+    match member["alert_mails"].as_array() {
+        Some(kinds) if kinds.is_empty() => "none".to_owned(),
+        Some(_) => list(&member["alert_mails"]),
+        None => "what the role has".to_owned(),
+    }
 }
 
 fn keys(session: &Session, answer: &Value) -> String {

@@ -67,9 +67,9 @@ async fn show(
     Ok(Answer::ok(&MemberView::from(found))?.done())
 }
 
-/// Rename a member or give them another role.
+/// Change a member.
 ///
-/// The last owner of an organization stays one.
+/// Another name, another role, or other alerts that they are mailed. The last owner of an organization stays one.
 #[utoipa::path(
     patch,
     path = "/admin/v1/organizations/{id}/members/{member}",
@@ -89,7 +89,7 @@ async fn update(
     Query(Nothing): Query<Nothing>,
     Json(body): Json<UpdateMemberBody>,
 ) -> Result<Response, Failure> {
-    let mutation = state.app.update_member(operator.actor(), id, member, body.name, body.role).await?;
+    let mutation = state.app.update_member(operator.actor(), id, member, body.into()).await?;
     let done = mutation.commit().await?;
     Ok(Answer::ok(&MemberView::from(done.value))?.revision(done.revision).done())
 }
