@@ -144,10 +144,16 @@ impl App {
         actor: &Actor,
         organization: OrganizationId,
     ) -> Result<Vec<Invitation>, AppError> {
+        let mut reader = self.read_people(actor, organization).await?;
+        Ok(invitations::list(&mut reader, organization).await?)
+    }
+
+    /// Reads on behalf of somebody who may see the people of an organization that there is.
+    async fn read_people(&self, actor: &Actor, organization: OrganizationId) -> Result<Connection, AppError> {
         let mut reader = self.store.read().await?;
         actor.see_members(&mut reader, organization).await?;
         organizations::find(&mut reader, organization).await?.ok_or(NO_ORGANIZATION)?;
-        Ok(invitations::list(&mut reader, organization).await?)
+        Ok(reader)
     }
 
     /// Takes an invitation back.
@@ -211,9 +217,7 @@ impl App {
 
     /// Lists an organization's members, oldest first.
     pub async fn list_members(&self, actor: &Actor, organization: OrganizationId) -> Result<Vec<Member>, AppError> {
-        let mut reader = self.store.read().await?;
-        actor.see_members(&mut reader, organization).await?;
-        organizations::find(&mut reader, organization).await?.ok_or(NO_ORGANIZATION)?;
+        let mut reader = self.read_people(actor, organization).await?;
         Ok(members::list(&mut reader, organization).await?)
     }
 
