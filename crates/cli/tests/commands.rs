@@ -154,6 +154,30 @@ fn verdicts_are_for_people_and_for_scripts() {
 }
 
 #[test]
+fn a_verdict_says_what_is_left_of_the_limits() {
+    let (_directory, server, organization) = server();
+    assert_eq!(server.run(&["apply", &definition("tork")]).code, 0);
+    let created = server.run_json(&["keys", "create", "--org", &organization, "--api", "tork", "--name", "x"]);
+    let question = ["verify", "--method", "POST", "--path", "/api/v1/evaluate"];
+    let ask = |more: &[&str]| {
+        let mut command = server.command(&[&question[..], more].concat());
+        Ran::of(command.env("CLAVIGER_KEY", text(&created, "secret")))
+    };
+    let answer: Value = serde_json::from_str(&ask(&["--json"]).stdout).unwrap();
+    let human = ask(&[]);
+    assert_eq!(human.code, 0, "{}", human.stdout);
+    let limits = answer["limits"].as_array().unwrap();
+    assert!(!limits.is_empty());
+    for limit in limits {
+        let name = format!("limit {} ", text(limit, "name"));
+        let line = human.stdout.lines().find(|line| line.starts_with(&name)).unwrap();
+        assert!(line.contains(&format!(" of {} left", limit["limit"])) && line.contains(", resets "), "{line}");
+    }
+    let refused = ask(&["--cost", "100000"]);
+    assert!(refused.code == 1 && refused.stdout.contains("; it refused the call"), "{}", refused.stdout);
+}
+
+#[test]
 fn tokens_open_the_internal_listener_until_they_are_revoked() {
     let (_directory, server, _) = server();
     let remote = |arguments: &[&str], token: &str| {
