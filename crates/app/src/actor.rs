@@ -1,5 +1,6 @@
 //! Who acts, and how far they see and reach.
 
+use claviger_domain::alert::Alert;
 use claviger_domain::audit::{Action, AuditEvent, Audited, Author, Source, difference};
 use claviger_domain::change::Revision;
 use claviger_domain::definition::{API_KEYS_READ, API_KEYS_WRITE, Api, USAGE_READ};
@@ -167,7 +168,7 @@ impl Actor {
         Ok(managing)
     }
 
-    /// The same, or themselves: everybody may leave.
+    /// The same, or themselves: everybody may leave, and choose what they are mailed.
     pub(crate) async fn manage_members_or_self(
         &self,
         connection: &mut Connection,
@@ -392,6 +393,17 @@ impl Acting {
         }
     }
 
+    /// Whether the actor may know of the alert, which is about live keys: to a test key there is none.
+    pub(crate) fn sees_alert(&self, alert: &Alert) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Member(member) => member.organization == alert.organization,
+            Self::Key { key, .. } => {
+                key.organization == alert.organization && key.api == alert.api && !self.is_test_key()
+            }
+        }
+    }
+
     /// The key that acts.
     pub(crate) fn key_id(&self) -> Option<KeyId> {
         match self {
@@ -415,22 +427,27 @@ impl Acting {
         matches!(self, Self::Key { key, .. } if key.environment == Environment::Test)
     }
 
+    /// Whether the actor manages anything at all: a replaced secret and an ephemeral key do not.
+    pub(crate) fn may_manage(&self) -> Result<(), AppError> {
+        match self {
+            Self::Key { by_old_secret: true, .. } => Err(old_secret()),
+            Self::Key { key, .. } if key.kind == Kind::Ephemeral => {
+                Err(AppError::forbidden("An ephemeral key cannot manage keys. Use a secret or restricted key."))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the actor may change the key as it is, before it is asked what it would become.
     ///
     /// An ephemeral key manages no key; it may only end itself. A parent manages its own children whatever they hold:
     /// they reach no further than it does anyway.
     pub(crate) fn may_change(&self, key: &Key, by_revoking: bool) -> Result<(), AppError> {
         let Self::Key { key: mine, by_old_secret, .. } = self else { return Ok(()) };
-        if *by_old_secret {
-            return Err(old_secret());
+        if by_revoking && !by_old_secret && mine.kind == Kind::Ephemeral && mine.id == key.id {
+            return Ok(());
         }
-        if mine.kind == Kind::Ephemeral {
-            return if by_revoking && mine.id == key.id {
-                Ok(())
-            } else {
-                Err(AppError::forbidden("An ephemeral key cannot manage keys. Use a secret or restricted key."))
-            };
-        }
+        self.may_manage()?;
         if key.parent_id == Some(mine.id) { Ok(()) } else { self.must_outrank(key) }
     }
 

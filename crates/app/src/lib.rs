@@ -54,7 +54,7 @@ pub use error::AppError;
 pub use keys::{
     BulkRevoked, CreateKey, ImportKey, ImportKeys, ImportPlace, ImportedKeys, Issued, KeyPlace, Lifetime, UpdateKey,
 };
-pub use members::{Invited, RemoveMember, RemovedMember, Rest};
+pub use members::{Invited, RemoveMember, RemovedMember, Rest, UpdateMember};
 pub use mutation::{Commit, Mutated, Mutation};
 pub use organizations::UpdateOrganization;
 pub use subscriptions::{SetSubscription, SubscriptionReport};

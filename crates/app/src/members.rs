@@ -1,5 +1,8 @@
 //! Members: invited, joined, given roles, and taken out together with what becomes of their keys.
 
+use std::collections::BTreeSet;
+
+use claviger_domain::alert::AlertKind;
 use claviger_domain::audit::Action;
 use claviger_domain::format::issue_operator_token;
 use claviger_domain::id::{InvitationId, KeyId, MemberId, OrganizationId};
@@ -31,6 +34,17 @@ pub struct Invited {
     pub invitation: Invitation,
     /// What accepts it, where it was not mailed: it exists nowhere else.
     pub token: Option<IssuedSecret>,
+}
+
+/// What to change of a member. What is `None` stays as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UpdateMember {
+    /// The name that people see.
+    pub name: Option<Name>,
+    /// What they may do.
+    pub role: Option<Role>,
+    /// The kinds of alerts that they are mailed, or `None` for what their role has.
+    pub alert_mails: Option<Option<BTreeSet<AlertKind>>>,
 }
 
 /// What becomes of the keys of somebody who leaves.
@@ -130,10 +144,16 @@ impl App {
         actor: &Actor,
         organization: OrganizationId,
     ) -> Result<Vec<Invitation>, AppError> {
+        let mut reader = self.read_people(actor, organization).await?;
+        Ok(invitations::list(&mut reader, organization).await?)
+    }
+
+    /// Reads on behalf of somebody who may see the people of an organization that there is.
+    async fn read_people(&self, actor: &Actor, organization: OrganizationId) -> Result<Connection, AppError> {
         let mut reader = self.store.read().await?;
         actor.see_members(&mut reader, organization).await?;
         organizations::find(&mut reader, organization).await?.ok_or(NO_ORGANIZATION)?;
-        Ok(invitations::list(&mut reader, organization).await?)
+        Ok(reader)
     }
 
     /// Takes an invitation back.
@@ -185,6 +205,7 @@ impl App {
             email: invitation.email.clone(),
             name,
             role: invitation.role,
+            alert_mails: None,
             created_at: now.to_whole_seconds(),
         };
         invitations::delete(&mut work.tx, invitation.id).await?;
@@ -196,9 +217,7 @@ impl App {
 
     /// Lists an organization's members, oldest first.
     pub async fn list_members(&self, actor: &Actor, organization: OrganizationId) -> Result<Vec<Member>, AppError> {
-        let mut reader = self.store.read().await?;
-        actor.see_members(&mut reader, organization).await?;
-        organizations::find(&mut reader, organization).await?.ok_or(NO_ORGANIZATION)?;
+        let mut reader = self.read_people(actor, organization).await?;
         Ok(members::list(&mut reader, organization).await?)
     }
 
@@ -232,23 +251,29 @@ impl App {
         Ok(alive.map(|row| self.with_last_used(row)).collect())
     }
 
-    /// Renames a member or gives them another role. The last owner stays one.
+    /// Renames a member, gives them another role or chooses what alerts they are mailed; the last, everybody may for themselves.
+    /// The last owner stays one.
     pub async fn update_member(
         &self,
         actor: &Actor,
         organization: OrganizationId,
         id: MemberId,
-        name: Option<Name>,
-        role: Option<Role>,
+        input: UpdateMember,
     ) -> Result<Mutation<Member>, AppError> {
+        let UpdateMember { name, role, alert_mails } = input;
         let mut work = self.begin(actor).await?;
         let reader = work.tx.connection().await?;
-        let managing = actor.manage_members(reader, organization).await?;
+        let managing = if name.is_none() && role.is_none() {
+            actor.manage_members_or_self(reader, organization, id).await?
+        } else {
+            actor.manage_members(reader, organization).await?
+        };
         let before = find(reader, organization, id).await?;
         managing.must_manage(before.role)?;
         let mut member = before.clone();
         member.name = name.unwrap_or(member.name);
         member.role = role.unwrap_or(member.role);
+        member.alert_mails = alert_mails.unwrap_or(member.alert_mails);
         managing.must_manage(member.role)?;
         if member.role != Role::Owner {
             must_not_be_last_owner(reader, &before).await?;

@@ -5,9 +5,11 @@ pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod keys;
+pub(crate) mod members;
 pub(crate) mod subscriptions;
 pub(crate) mod usage;
 pub(crate) mod values;
+pub(crate) mod verify;
 pub(crate) mod webhooks;
 
 use std::convert::Infallible;
@@ -73,12 +75,16 @@ pub(crate) enum Command {
     Apis(ApisArgs),
     /// Manage organizations, the customers' accounts
     Orgs(OrgsArgs),
+    /// Manage members, the people of an organization
+    Members(members::MembersArgs),
+    /// Invite people into an organization
+    Invitations(members::InvitationsArgs),
     /// Set and show organizations' plans and billing states
     Subscriptions(subscriptions::SubscriptionsArgs),
     /// Manage API keys
     Keys(keys::KeysArgs),
     /// Ask whether a key may make a call; exits with 0 when it may, 1 when not
-    Verify(VerifyArgs),
+    Verify(verify::VerifyArgs),
     /// Show and export what organizations use
     Usage(usage::UsageArgs),
     /// Show and close alerts: what is unusual about keys, or about to happen to them
@@ -373,40 +379,6 @@ pub(crate) enum OrgsCommand {
     },
 }
 
-/// `claviger verify`.
-#[derive(Debug, Args)]
-pub(crate) struct VerifyArgs {
-    /// The secret as the caller presents it; `-` reads it from standard input
-    #[arg(long, value_name = "SECRET", env = "CLAVIGER_KEY", hide_env_values = true)]
-    pub(crate) key: String,
-    /// Method of the call
-    #[arg(long, value_name = "METHOD", default_value = "GET")]
-    pub(crate) method: String,
-    /// Path of the call, such as /v1/users/usr_123
-    #[arg(long, value_name = "PATH", default_value = "/")]
-    pub(crate) path: String,
-    /// API the call is for [default: found by path and key]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) api: Option<ApiName>,
-    /// Address the call comes from
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) ip: Option<std::net::IpAddr>,
-    /// Page the call comes from
-    #[arg(long, value_name = "URL")]
-    pub(crate) referrer: Option<String>,
-    /// Scopes to ask for beyond the endpoint's own
-    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',')]
-    pub(crate) scopes: Vec<claviger_domain::scope::Scope>,
-    /// How much the call counts
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) cost: Option<u32>,
-    /// Refuse to answer from before this revision
-    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(i64).range(0..))]
-    pub(crate) at_least_revision: Option<i64>,
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
 /// `claviger verifiers`.
 #[derive(Debug, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -464,6 +436,7 @@ mod tests {
     const KEY: &str = "key_0000000000000000000000001a";
     const ORG: &str = "org_0000000000000000000000001a";
     const WEBHOOK: &str = "whe_0000000000000000000000001a";
+    const MEMBER: &str = "mem_0000000000000000000000001a";
 
     fn typed(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(std::iter::once("claviger").chain(line.split(' ')))
@@ -513,6 +486,20 @@ mod tests {
             &format!("webhooks rotate-secret {WEBHOOK} --overlap 8d"),
             &format!("webhooks replay {WEBHOOK}"),
             "mail test ada",
+            "members list",
+            &format!("members show {MEMBER}"),
+            &format!("members show {ORG} --org {ORG}"),
+            &format!("members update {MEMBER} --org {ORG}"),
+            &format!("members update {MEMBER} --org {ORG} --role king"),
+            &format!("members update {MEMBER} --org {ORG} --alert-mails rain"),
+            &format!("members update {MEMBER} --org {ORG} --alert-mails quota_80 --no-alert-mails"),
+            &format!("members remove {MEMBER} --org {ORG} --rest hand-over"),
+            &format!("members remove {MEMBER} --org {ORG} --hand-over {KEY}"),
+            &format!("members remove {MEMBER} --org {ORG} --rest burn"),
+            &format!("invitations create --org {ORG} --email ada --role viewer"),
+            &format!("invitations create --org {ORG} --email ada@example.com"),
+            &format!("invitations create --org {ORG} --email ada@example.com --role viewer --send-mail --quiet"),
+            "invitations accept --name Ada",
         ];
         for line in cases {
             let error = typed(line).err().unwrap_or_else(|| panic!("accepted: {line}"));
@@ -557,6 +544,11 @@ mod tests {
             &format!("webhooks deliveries {WEBHOOK} --state failed"),
             &format!("webhooks replay {WEBHOOK} --since 2027-01-31 --delivered-too"),
             "mail test ada@example.com",
+            &format!("members update {MEMBER} --org {ORG} --role admin"),
+            &format!("members remove {MEMBER} --org {ORG} --revoke {KEY},{KEY} --rest keep --dry-run"),
+            &format!("members remove {MEMBER} --org {ORG} --hand-over {KEY} --to {MEMBER} --rest revoke"),
+            &format!("invitations create --org {ORG} --email ada@example.com --role viewer -q --idempotency-key 7"),
+            "invitations accept --invitation - --name Ada",
         ];
         for line in cases {
             assert!(typed(line).is_ok(), "{line}: {}", typed(line).unwrap_err());
@@ -583,10 +575,14 @@ mod tests {
 
     #[test]
     fn no_secret_is_ever_shown_by_help() {
-        for command in Cli::command().get_subcommands() {
-            for argument in command.get_arguments().filter(|argument| {
-                argument.get_env().is_some_and(|name| name == "CLAVIGER_TOKEN" || name == "CLAVIGER_KEY")
-            }) {
+        const SECRETS: [&str; 3] = ["CLAVIGER_TOKEN", "CLAVIGER_KEY", "CLAVIGER_INVITATION"];
+        let all = Cli::command();
+        let nested = |command: &'_ clap::Command| command.get_subcommands().cloned().collect::<Vec<_>>();
+        for command in all.get_subcommands().flat_map(|one| [nested(one), vec![one.clone()]].concat()) {
+            for argument in command
+                .get_arguments()
+                .filter(|argument| argument.get_env().is_some_and(|name| SECRETS.iter().any(|secret| name == *secret)))
+            {
                 assert!(argument.is_hide_env_values_set(), "{}", argument.get_id());
             }
         }

@@ -8,7 +8,9 @@ mod apis;
 mod apply;
 mod audit;
 mod import;
+mod invitations;
 mod keys;
+mod members;
 mod orgs;
 mod revoke_all;
 mod subscriptions;
@@ -17,6 +19,7 @@ mod usage;
 mod verify;
 mod webhooks;
 
+use std::io::Read as _;
 use std::process::ExitCode;
 
 use claviger_domain::time::{Clock as _, SystemClock, Timestamp};
@@ -24,7 +27,7 @@ use serde_json::Value;
 
 use crate::args::Command;
 use crate::connection::Connection;
-use crate::failure::Failure;
+use crate::failure::{Context as _, Failure};
 use crate::output;
 
 /// Runs one client command to its end.
@@ -33,6 +36,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Apply(args) => apply::run(&Session::new(&args.client)?, &args).await?,
         Command::Apis(args) => apis::run(&Session::new(&args.client)?, args.command).await?,
         Command::Orgs(args) => orgs::run(&Session::new(&args.client)?, args.command).await?,
+        Command::Members(args) => members::run(&Session::new(&args.client)?, args.command).await?,
+        Command::Invitations(args) => invitations::run(&Session::new(&args.client)?, args.command).await?,
         Command::Subscriptions(args) => subscriptions::run(&Session::new(&args.client)?, args.command).await?,
         Command::Keys(args) => keys::run(&Session::new(&args.client)?, args.command).await?,
         Command::Verify(args) => return verify::run(&Session::new(&args.client)?, args).await,
@@ -95,4 +100,25 @@ fn note_next_page(answer: &Value, command: &str) {
     if let Some(cursor) = answer["next_cursor"].as_str() {
         output::note(&format!("\nThere are more: {command} --cursor {}", output::clean(cursor)));
     }
+}
+
+/// A JSON object of what was said; what was not said is not in it.
+fn said<'n>(values: impl IntoIterator<Item = (&'n str, Option<Value>)>) -> Value {
+    let said = values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(said.collect())
+}
+
+/// The secret itself, or one line of standard input. The line's end is the shell's, not the secret's; nothing else
+/// is taken away.
+fn presented(key: &str) -> Result<String, Failure> {
+    if key != "-" {
+        return Ok(key.to_owned());
+    }
+    let mut line = String::new();
+    std::io::stdin()
+        .take(64 * 1024)
+        .read_to_string(&mut line)
+        .or_fail(|| "read a secret from standard input".to_owned())?;
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }

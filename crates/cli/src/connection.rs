@@ -207,6 +207,8 @@ fn list_command(message: &str) -> Option<&'static str> {
         ("API key", "claviger keys list"),
         ("webhook endpoint", "claviger webhooks list"),
         ("alert", "claviger alerts list"),
+        ("member", "claviger members list --org ORG"),
+        ("invitation", "claviger invitations list --org ORG"),
     ];
     commands.into_iter().find(|(what, _)| message == format!("There is no such {what}.")).map(|(_, command)| command)
 }

@@ -4,20 +4,8 @@
 
 mod support;
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
-use support::{Ran, TestServer, claviger};
-
-/// A server with the API `example` and one organization, whose id comes with it.
-fn server() -> (tempfile::TempDir, TestServer, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let server = TestServer::serve_in(directory.path());
-    let definition = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../apis/example.toml");
-    assert_eq!(server.run(&["apply", definition.to_str().unwrap()]).code, 0);
-    let created = server.run(&["orgs", "create", "Acme", "--quiet"]);
-    (directory, server, created.stdout.trim().to_owned())
-}
+use support::{Ran, TestServer, claviger, server};
 
 fn create(server: &TestServer, organization: &str, more: &[&str]) -> Value {
     let create = ["keys", "create", "--org", organization, "--api", "example", "--name", "CI"];

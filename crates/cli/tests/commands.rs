@@ -7,18 +7,7 @@ mod support;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use support::{Ran, TestServer, claviger};
-
-/// A server with the API `example` and one organization, whose id comes with it.
-fn server() -> (tempfile::TempDir, TestServer, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let server = TestServer::serve_in(directory.path());
-    let ran = server.run(&["apply", &definition("example")]);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let created = server.run(&["orgs", "create", "Acme", "--quiet"]);
-    assert_eq!(created.code, 0, "{}", created.stderr);
-    (directory, server, created.stdout.trim().to_owned())
-}
+use support::{Ran, TestServer, claviger, server};
 
 fn definition(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../apis/{name}.toml"));
@@ -162,6 +151,30 @@ fn verdicts_are_for_people_and_for_scripts() {
     let answer = Ran::of(server.command(&arguments).arg("--json").env("CLAVIGER_KEY", secret));
     let answer: Value = serde_json::from_str(&answer.stdout).unwrap();
     assert_eq!((&answer["valid"], text(&answer, "code")), (&json!(false), "insufficient_scope"));
+}
+
+#[test]
+fn a_verdict_says_what_is_left_of_the_limits() {
+    let (_directory, server, organization) = server();
+    assert_eq!(server.run(&["apply", &definition("tork")]).code, 0);
+    let created = server.run_json(&["keys", "create", "--org", &organization, "--api", "tork", "--name", "x"]);
+    let question = ["verify", "--method", "POST", "--path", "/api/v1/evaluate"];
+    let ask = |more: &[&str]| {
+        let mut command = server.command(&[&question[..], more].concat());
+        Ran::of(command.env("CLAVIGER_KEY", text(&created, "secret")))
+    };
+    let answer: Value = serde_json::from_str(&ask(&["--json"]).stdout).unwrap();
+    let human = ask(&[]);
+    assert_eq!(human.code, 0, "{}", human.stdout);
+    let limits = answer["limits"].as_array().unwrap();
+    assert!(!limits.is_empty());
+    for limit in limits {
+        let name = format!("limit {} ", text(limit, "name"));
+        let line = human.stdout.lines().find(|line| line.starts_with(&name)).unwrap();
+        assert!(line.contains(&format!(" of {} left", limit["limit"])) && line.contains(", resets "), "{line}");
+    }
+    let refused = ask(&["--cost", "100000"]);
+    assert!(refused.code == 1 && refused.stdout.contains("; it refused the call"), "{}", refused.stdout);
 }
 
 #[test]

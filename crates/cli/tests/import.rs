@@ -19,17 +19,7 @@ use claviger_domain::limits;
 use claviger_domain::random::PredictableEntropy;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use support::{Ran, TestServer};
-
-/// A server with the API `example` and one organization, whose id comes with it.
-fn server() -> (tempfile::TempDir, TestServer, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let server = TestServer::serve_in(directory.path());
-    let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/../../apis/example.toml");
-    assert_eq!(server.run(&["apply", definition]).code, 0);
-    let created = server.run(&["orgs", "create", "Acme", "--quiet"]);
-    (directory, server, created.stdout.trim().to_owned())
-}
+use support::{Ran, TestServer, server};
 
 fn line(organization: &str, secret: &str) -> Value {
     let digest: String = Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -138,13 +138,13 @@ pub const USAGE_READ: &str = "usage:read";
 
 /// The scopes that every api has, with what they permit.
 pub const BUILT_IN_SCOPES: [(&str, &str); 3] = [
-    (API_KEYS_READ, "List and show the organization's API keys"),
-    (API_KEYS_WRITE, "Create, change, rotate and revoke API keys"),
+    (API_KEYS_READ, "List and show the organization's API keys, and list alerts about them"),
+    (API_KEYS_WRITE, "Create, change, rotate and revoke API keys, and close alerts about them"),
     (USAGE_READ, "Read the usage of the organization and of the key"),
 ];
 
 /// The customer API's endpoints below the base path, and their scopes.
-pub const BUILT_IN_ENDPOINTS: [(&str, &str, &str); 9] = [
+pub const BUILT_IN_ENDPOINTS: [(&str, &str, &str); 11] = [
     ("GET", "/api-keys", API_KEYS_READ),
     ("POST", "/api-keys", API_KEYS_WRITE),
     ("GET", "/api-keys/{id}", API_KEYS_READ),
@@ -154,6 +154,8 @@ pub const BUILT_IN_ENDPOINTS: [(&str, &str, &str); 9] = [
     ("POST", "/api-keys/{id}/disable", API_KEYS_WRITE),
     ("POST", "/api-keys/{id}/enable", API_KEYS_WRITE),
     ("GET", "/account/usage", USAGE_READ),
+    ("GET", "/account/alerts", API_KEYS_READ),
+    ("POST", "/account/alerts/{id}/close", API_KEYS_WRITE),
 ];
 
 impl Definition {
@@ -490,7 +492,7 @@ mod tests {
         let json = serde_json::to_string(&definition).unwrap();
         assert_eq!(serde_json::from_str::<Definition>(&json).unwrap(), definition);
         assert_eq!(definition.scopes().len(), 4);
-        assert_eq!(definition.endpoints().len(), 10);
+        assert_eq!(definition.endpoints().len(), 12);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is not repeated to whoever sent or typed it: in the wrong place, it may be a secret.
 
-use crate::id::{AdminTokenId, EventId, KeyId, OrganizationId, VerifierId, WebhookId};
+use crate::id::{AdminTokenId, AlertId, EventId, InvitationId, KeyId, MemberId, OrganizationId, VerifierId, WebhookId};
 
 /// A word with this many letters and digits in a row may be a secret. Those have at least 128 bits, which is 22
 /// characters.
@@ -30,6 +30,9 @@ fn may_be_secret(word: &str) -> bool {
             || word.parse::<AdminTokenId>().is_ok()
             || word.parse::<WebhookId>().is_ok()
             || word.parse::<EventId>().is_ok()
+            || word.parse::<AlertId>().is_ok()
+            || word.parse::<MemberId>().is_ok()
+            || word.parse::<InvitationId>().is_ok()
     };
     word.split(['_', '-']).any(|run| run.len() >= RANDOM_CHARS_MIN) && !is_id()
 }
@@ -55,6 +58,7 @@ mod tests {
             "key_01jhkvxz00fakefakefakefake is not a parent of org_01jhkvxz00fakefakefakefake",
             "ver_01jhkvxz00fakefakefakefake adm_01jhkvxz00fakefakefakefake",
             "whe_01jhkvxz00fakefakefakefake evt_01jhkvxz00fakefakefakefake",
+            "mem_01jhkvxz00fakefakefakefake inv_01jhkvxz00fakefakefakefake alrt_01jhkvxz00fakefakefakefake",
             "a-b_0123456789abcdef012",
         ] {
             assert_eq!(masked(kept), kept);

@@ -1,7 +1,10 @@
 //! Members: the people of an organization, what they may do there, and how they come in.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::alert::AlertKind;
 use crate::id::{InvitationId, MemberId, OrganizationId};
 use crate::key::{Name, WordError};
 use crate::mail::EmailAddress;
@@ -64,8 +67,21 @@ pub struct Member {
     pub name: Name,
     /// What it may do.
     pub role: Role,
+    /// The kinds of alerts that it is mailed, none of them included; `None` is what its role has.
+    pub alert_mails: Option<BTreeSet<AlertKind>>,
     /// When it came in.
     pub created_at: Timestamp,
+}
+
+impl Member {
+    /// Whether it is mailed alerts of a kind. Who chose nothing is mailed all of them as an owner or admin, and none as
+    /// anybody else.
+    pub fn is_mailed(&self, kind: AlertKind) -> bool {
+        match &self.alert_mails {
+            Some(chosen) => chosen.contains(&kind),
+            None => self.role >= Role::Admin,
+        }
+    }
 }
 
 /// An invitation, whose link works once.
@@ -104,6 +120,28 @@ mod tests {
             for other in all {
                 let expected = mine == Role::Owner || (mine == Role::Admin && other != Role::Owner);
                 assert_eq!(mine.may_manage(other), expected, "{mine:?} {other:?}");
+            }
+        }
+    }
+    #[test]
+    fn what_somebody_chose_is_mailed_whatever_their_role() {
+        let member = |role, alert_mails| Member {
+            id: MemberId::from_u128(1),
+            organization: OrganizationId::from_u128(1),
+            email: "ada@example.com".parse().unwrap(),
+            name: "Ada".parse().unwrap(),
+            role,
+            alert_mails,
+            created_at: Timestamp::from_micros(0),
+        };
+        let chosen = BTreeSet::from([AlertKind::Quota100]);
+        for (role, by_role) in
+            [(Role::Owner, true), (Role::Admin, true), (Role::Developer, false), (Role::Viewer, false)]
+        {
+            for kind in AlertKind::ALL {
+                assert_eq!(member(role, None).is_mailed(kind), by_role);
+                assert!(!member(role, Some(BTreeSet::new())).is_mailed(kind));
+                assert_eq!(member(role, Some(chosen.clone())).is_mailed(kind), kind == AlertKind::Quota100);
             }
         }
     }

@@ -2,15 +2,18 @@
 
 #![expect(clippy::option_option, reason = "absent, null and a value are three things")]
 
+pub(crate) mod alerts;
 pub(crate) mod usage;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use claviger_app::{
     CreateKey, KeyFilter, KeyPlace, Lifetime, PageRequest, RemoveMember, Rest, SetSubscription, UpdateKey,
-    UpdateOrganization,
+    UpdateMember, UpdateOrganization,
 };
 use claviger_domain::address::IpRule;
+use claviger_domain::alert::AlertKind;
 use claviger_domain::endpoint::EndpointPattern;
 use claviger_domain::id::{KeyId, MemberId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Kind, Metadata, Name, State};
@@ -265,23 +268,36 @@ impl FromQuery for KeyList {
 impl KeyList {
     /// Path and query of the page after the one that ends with this key.
     pub(crate) fn next_page(&self, path: &str, cursor: &str) -> String {
-        // Ids, names of apis and words need no encoding.
         let filter = &self.filter;
-        let mut next = format!("{path}?limit={}&cursor={cursor}", self.page.limit);
-        let mut add = |name: &str, value: Option<String>| {
-            if let Some(value) = value {
-                // Writing to a String does not fail.
-                let _ = write!(next, "&{name}={value}");
-            }
-        };
-        add("organization", filter.organization.map(|id| id.to_string()));
-        add("api", filter.api.as_ref().map(ApiName::to_string));
-        add("parent_id", filter.parent_id.map(|id| id.to_string()));
-        add("state", filter.state.map(|state| state.to_string()));
-        add("kind", filter.kind.map(|kind| kind.to_string()));
-        add("environment", filter.environment.map(|environment| environment.to_string()));
-        next
+        next_page(
+            path,
+            self.page.limit,
+            cursor,
+            [
+                ("organization", filter.organization.map(|id| id.to_string())),
+                ("api", filter.api.as_ref().map(ApiName::to_string)),
+                ("parent_id", filter.parent_id.map(|id| id.to_string())),
+                ("state", filter.state.map(|state| state.to_string())),
+                ("kind", filter.kind.map(|kind| kind.to_string())),
+                ("environment", filter.environment.map(|environment| environment.to_string())),
+            ],
+        )
     }
+}
+
+/// Path and query of the page after the one that ends with a cursor. Ids, names of apis and words need no encoding.
+fn next_page<'n>(
+    path: &str,
+    limit: u32,
+    cursor: &str,
+    filter: impl IntoIterator<Item = (&'n str, Option<String>)>,
+) -> String {
+    let mut next = format!("{path}?limit={limit}&cursor={cursor}");
+    for (name, value) in filter.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        // Writing to a String does not fail.
+        let _ = write!(next, "&{name}={value}");
+    }
+    next
 }
 
 /// Like [`KeyList`], over all organizations and apis.
@@ -480,11 +496,22 @@ pub(crate) struct UpdateMemberBody {
     /// The name that people see.
     #[schema(value_type = String, min_length = 1, max_length = 100, required = false)]
     #[serde(default, deserialize_with = "not_null")]
-    pub(crate) name: Option<Name>,
+    name: Option<Name>,
     /// What they may do.
     #[schema(value_type = words::Role, required = false)]
     #[serde(default, deserialize_with = "not_null")]
-    pub(crate) role: Option<Role>,
+    role: Option<Role>,
+    /// The kinds of alerts that they are mailed; `null` is what their role has. Members may say it for themselves.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["usage_spike", "quota_100"]))]
+    #[serde(default, deserialize_with = "present")]
+    alert_mails: Option<Option<BTreeSet<AlertKind>>>,
+}
+
+impl From<UpdateMemberBody> for UpdateMember {
+    fn from(body: UpdateMemberBody) -> Self {
+        let UpdateMemberBody { name, role, alert_mails } = body;
+        Self { name, role, alert_mails }
+    }
 }
 
 /// What becomes of the keys of somebody who leaves.

@@ -1,5 +1,6 @@
 //! The JSON shapes of things, as the outside sees them. Times are RFC 3339 in UTC; what does not apply is `null`.
 
+pub(crate) mod alert;
 pub(crate) mod usage;
 
 use claviger_app::{AdminToken, Issued, KeyRow};

@@ -6,7 +6,7 @@ use claviger_domain::member::{Member, Role};
 use claviger_domain::time::Timestamp;
 
 use crate::dialect::on_either;
-use crate::row::{id_number, word};
+use crate::row::{from_json, id_number, to_json, word};
 use crate::{Connection, StoreError, Tx};
 
 const TABLE: &str = "members";
@@ -19,6 +19,7 @@ struct Row {
     name: String,
     role: String,
     created_at: i64,
+    alert_mails: Option<String>,
 }
 
 impl TryFrom<Row> for Member {
@@ -31,6 +32,7 @@ impl TryFrom<Row> for Member {
             email: word(TABLE, &row.email)?,
             name: word(TABLE, &row.name)?,
             role: word(TABLE, &row.role)?,
+            alert_mails: row.alert_mails.as_deref().map(|kinds| from_json(TABLE, kinds)).transpose()?,
             created_at: Timestamp::from_micros(row.created_at),
         })
     }
@@ -41,15 +43,18 @@ pub async fn put(tx: &mut Tx, member: &Member) -> Result<(), StoreError> {
     on_either!(
         tx.writing().await?,
         sqlx::query(
-            "INSERT INTO members (id, organization, email, name, role, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (id) DO UPDATE SET name = excluded.name, role = excluded.role",
+            "INSERT INTO members (id, organization, email, name, role, created_at, alert_mails)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (id) DO UPDATE SET name = excluded.name, role = excluded.role,
+                 alert_mails = excluded.alert_mails",
         )
         .bind(member.id.to_bytes().to_vec())
         .bind(member.organization.to_bytes().to_vec())
         .bind(member.email.as_str())
         .bind(member.name.as_str())
         .bind(member.role.as_str())
-        .bind(member.created_at.as_micros()),
+        .bind(member.created_at.as_micros())
+        .bind(member.alert_mails.as_ref().map(to_json)),
         execute
     )?;
     Ok(())

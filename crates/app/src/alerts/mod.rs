@@ -16,13 +16,12 @@ use claviger_domain::audit::{Action, Audited as _, Author};
 use claviger_domain::event::{Event, EventType};
 use claviger_domain::id::{AlertId, EventId};
 use claviger_domain::mail::Mail;
-use claviger_domain::member::Role;
 use claviger_domain::time::Timestamp;
 use claviger_store::alerts::{self, AlertFilter};
-use claviger_store::{Page, PageRequest, members, organizations};
+use claviger_store::{Connection, Page, PageRequest, keys, members, organizations};
 use serde_json::{Map, Value};
 
-use crate::actor::Deed;
+use crate::actor::{Acting, Deed, Need};
 use crate::mutation::Work;
 use crate::{Actor, App, AppError, Mutation};
 
@@ -40,31 +39,51 @@ pub(crate) enum AlertChange {
 }
 
 impl App {
-    /// Lists alerts, newest first. Only the operator may.
+    /// Lists alerts, newest first. A key that acts sees those of its own organization and api; a test key none, for they are
+    /// about live keys.
     pub async fn list_alerts(
         &self,
         actor: &Actor,
         filter: &AlertFilter,
         page: PageRequest<AlertId>,
     ) -> Result<Page<Alert>, AppError> {
-        actor.must_be_operator()?;
         let mut reader = self.store.read().await?;
-        Ok(alerts::list(&mut reader, filter, page).await?)
+        let acting = actor.look_up(&mut reader, Need::ReadKeys, self.now()).await?;
+        let mut filter = filter.clone();
+        match &acting {
+            Acting::Operator => {}
+            Acting::Member(member) => filter.organization = Some(member.organization),
+            Acting::Key { .. } if acting.is_test_key() => return Ok(Page { rows: Vec::new(), more: false }),
+            Acting::Key { key, .. } => {
+                filter.organization = Some(key.organization);
+                filter.api = Some(key.api.clone());
+            }
+        }
+        Ok(alerts::list(&mut reader, &filter, page).await?)
     }
 
-    /// Shows an alert. Only the operator may.
+    /// Shows an alert.
     pub async fn find_alert(&self, actor: &Actor, id: AlertId) -> Result<Alert, AppError> {
-        actor.must_be_operator()?;
         let mut reader = self.store.read().await?;
-        alerts::find(&mut reader, id).await?.ok_or(NOT_FOUND)
+        let acting = actor.look_up(&mut reader, Need::ReadKeys, self.now()).await?;
+        find_visible(&mut reader, &acting, id).await
     }
 
-    /// Closes an alert, so that it is quiet about the same cause. One that is closed stays as it is. Only the operator
-    /// may.
+    /// Closes an alert, so that it is quiet about the same cause. One that is closed stays as it is. Whoever may not change a
+    /// key may not quiet what is told of it either.
     pub async fn close_alert(&self, actor: &Actor, id: AlertId) -> Result<Mutation<Alert>, AppError> {
-        actor.must_be_operator()?;
         let mut work = self.begin(actor).await?;
-        let before = alerts::find(work.tx.connection().await?, id).await?.ok_or(NOT_FOUND)?;
+        let acting = actor.look_up_to_write(&mut work.tx, work.now).await?;
+        let reader = work.tx.connection().await?;
+        let before = find_visible(reader, &acting, id).await?;
+        let about = match before.key {
+            Some(key) => keys::find(reader, key).await?,
+            None => None,
+        };
+        match about {
+            Some(row) => acting.may_change(&row.key, false)?,
+            None => acting.may_manage()?,
+        }
         if before.closed.is_some() {
             let revision = work.tx.revision_before();
             return Ok(work.at(before, revision));
@@ -99,7 +118,7 @@ impl App {
         let reader = work.tx.connection().await?;
         let organization = organizations::find(reader, alert.organization).await?;
         let members = members::list(reader, alert.organization).await?;
-        for member in members.into_iter().filter(|member| member.role >= Role::Admin) {
+        for member in members.into_iter().filter(|member| member.is_mailed(alert.kind)) {
             let (subject, text) = words(alert, organization.as_ref().map_or("", |one| one.name.as_str()));
             if let Ok(mail) = Mail::new(member.email, Some(member.name), subject, text)
                 && let Err(error) = work.mail(&mail).await
@@ -109,6 +128,11 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// The alert, if there is one that the actor may know of.
+async fn find_visible(connection: &mut Connection, acting: &Acting, id: AlertId) -> Result<Alert, AppError> {
+    alerts::find(connection, id).await?.filter(|alert| acting.sees_alert(alert)).ok_or(NOT_FOUND)
 }
 
 fn event(id: EventId, kind: EventType, at: Timestamp, alert: &Alert) -> Event {

@@ -1,10 +1,11 @@
 //! Alerts: opened once, told of daily, closed by themselves or by a person.
 
-use claviger_app::{Actor, AlertFilter, AlertSettings, AppError, CreateKey, Lifetime, PageRequest};
+use claviger_app::{Actor, AlertFilter, AlertSettings, AppError, CreateKey, KeyPlace, Lifetime, PageRequest};
 use claviger_domain::alert::{Alert, AlertKind};
 use claviger_domain::audit::{Action, Author, Source};
 use claviger_domain::definition::Definition;
 use claviger_domain::key::Kind;
+use claviger_domain::period::TimeZone;
 
 use crate::suite::audit::{events, head};
 use crate::suite::support::{Deployment, Held, commit, invalid_field, of_kind, plain};
@@ -90,10 +91,38 @@ async fn what_a_person_closed_is_quiet_about_the_same_cause() {
     let later = judged(&deployment).await;
     assert_eq!(kinds(&later)[2..], [(AlertKind::KeyUnused90, true)]);
     let actor = Actor::key(key.id, Source::Unknown);
-    assert!(matches!(deployment.app.close_alert(&actor, later[2].id).await, Err(AppError::Forbidden { .. })));
+    let closed = commit(deployment.app.close_alert(&actor, later[2].id)).await.unwrap().value;
+    assert_eq!(closed.closed, Some((deployment.app.now(), Author::Key(key.id))));
     let missing =
         deployment.app.find_alert(&Actor::operator(), "alrt_0000000000000000000000001a".parse().unwrap()).await;
     assert!(matches!(missing, Err(AppError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_key_sees_and_closes_the_alerts_of_its_own_account_only() {
+    let deployment = Deployment::start().await;
+    let mine = deployment.create("tork", plain("Mine")).await.unwrap();
+    let operator = Actor::operator();
+    let two = commit(deployment.app.create_organization(&operator, "Two".parse().unwrap(), TimeZone::UTC)).await;
+    let place = KeyPlace { organization: Some(two.unwrap().value.id), ..deployment.place("tork") };
+    let theirs = commit(deployment.app.create_key(&operator, place, plain("Theirs"))).await.unwrap();
+    deployment.clock.advance_seconds(90 * DAY_SECONDS);
+    let opened = judged(&deployment).await;
+    let about = |key| opened.iter().find(|alert| alert.key == Some(key)).unwrap();
+    let actor = Actor::key(mine.id, Source::Unknown);
+    let theirs = about(theirs.value.row.key.id);
+    // Asked for by name, another organization's are as little there.
+    for organization in [None, Some(theirs.organization)] {
+        let filter = AlertFilter { organization, kind: Some(theirs.kind), ..AlertFilter::default() };
+        let page = PageRequest { after: None, limit: 200 };
+        let seen = deployment.app.list_alerts(&actor, &filter, page).await.unwrap().rows;
+        assert_eq!(seen.iter().map(|alert| alert.key).collect::<Vec<_>>(), [Some(mine.id)]);
+    }
+    let is_missing = |error: Option<AppError>| matches!(error, Some(AppError::NotFound { what: "alert" }));
+    assert!(is_missing(deployment.app.find_alert(&actor, theirs.id).await.err()));
+    assert!(is_missing(deployment.app.close_alert(&actor, theirs.id).await.err()));
+    let closed = commit(deployment.app.close_alert(&actor, about(mine.id).id)).await.unwrap().value;
+    assert_eq!(closed.closed, Some((deployment.app.now(), Author::Key(mine.id))));
 }
 
 #[tokio::test]

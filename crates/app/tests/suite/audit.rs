@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use claviger_app::{
     Actor, App, AppError, AuditFilter, AuditWalk, CreateWebhook, KeyPlace, PageRequest, RemoveMember, Replay,
-    UpdateKey, UpdateOrganization, UpdateWebhook,
+    UpdateKey, UpdateMember, UpdateOrganization, UpdateWebhook,
 };
 use claviger_domain::audit::{Action, AuditEvent, Author, Chain, Head, Source};
 use claviger_domain::definition::Definition;
@@ -108,8 +108,8 @@ async fn members_are_told_of(watch: &mut Watch<'_>, deployment: &Deployment) -> 
     let token = PresentedSecret::new(&token);
     let joined = commit(app.accept_invitation(&operator, token, "Ada".parse().unwrap())).await.unwrap().value;
     watch.one(by_operator(Action::MemberJoined, &joined.id, Value::Null, json!({"name": "Ada"}))).await;
-    let viewer = Some(Role::Viewer);
-    commit(app.update_member(&operator, deployment.organization, joined.id, None, viewer)).await.unwrap();
+    let viewer = UpdateMember { role: Some(Role::Viewer), ..UpdateMember::default() };
+    commit(app.update_member(&operator, deployment.organization, joined.id, viewer)).await.unwrap();
     let (before, after) = (json!({"role": "developer"}), json!({"role": "viewer"}));
     watch.one(by_operator(Action::MemberUpdated, &joined.id, before, after)).await;
     let removal = app.remove_member(&operator, deployment.organization, joined.id, RemoveMember::default());

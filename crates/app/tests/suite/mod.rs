@@ -1,5 +1,6 @@
 //! The suite, which each database runs in a test binary of its own.
 
+mod alert_mails;
 mod alerts;
 pub(crate) mod audit;
 mod bulk;

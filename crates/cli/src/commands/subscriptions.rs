@@ -1,8 +1,8 @@
 //! `claviger subscriptions`
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::Session;
+use super::{Session, said};
 use crate::args::subscriptions::{PlaceArgs, SubscriptionsCommand, Switch};
 use crate::failure::Failure;
 use crate::output::time::{long_value, short_value};
@@ -11,15 +11,13 @@ use crate::output::{self, Column, Table, text};
 pub(super) async fn run(session: &Session, command: SubscriptionsCommand) -> Result<(), Failure> {
     match command {
         SubscriptionsCommand::Set { place, plan, state, api_access, anchor_day, event_at } => {
-            let said = [
+            let body = said([
                 ("plan", plan.map(|plan| json!(plan))),
                 ("state", state.map(|state| json!(state))),
                 ("api_access", api_access.map(|switch| json!(matches!(switch, Switch::On)))),
                 ("anchor_day", anchor_day.map(|day| json!(day.0))),
                 ("event_at", event_at.map(|at| json!(at))),
-            ];
-            let said = said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-            let body = Value::Object(said.collect::<Map<_, _>>());
+            ]);
             let answer = session.server.put(&path(&place), body).await?;
             session.show(&answer, || details(session, &answer))?;
             note(session, &answer);

@@ -1,16 +1,16 @@
 //! `claviger verify`: the verdict on one call, as a proxy would get it.
 
-use std::io::Read as _;
 use std::process::ExitCode;
 
 use claviger_domain::mask::masked;
-use serde_json::{Map, Value, json};
+use claviger_domain::time::Timestamp;
+use serde_json::{Value, json};
 
-use super::Session;
-use crate::args::VerifyArgs;
+use super::{Session, presented, said};
+use crate::args::verify::VerifyArgs;
 use crate::connection::VERIFY_PATH;
-use crate::failure::{Context as _, Failure};
-use crate::output::time::long_value;
+use crate::failure::Failure;
+use crate::output::time::{long_value, short_value};
 use crate::output::{self, list, text};
 
 /// Exits with 0 when the call may pass and 1 when it may not.
@@ -22,35 +22,17 @@ pub(super) async fn run(session: &Session, args: VerifyArgs) -> Result<ExitCode,
 }
 
 fn question(args: &VerifyArgs) -> Result<Value, Failure> {
-    let mut question = Map::new();
-    question.insert("key".to_owned(), json!(presented(&args.key)?));
-    question.insert("method".to_owned(), json!(args.method));
-    question.insert("path".to_owned(), json!(args.path));
-    let optional = [
+    Ok(said([
+        ("key", Some(json!(presented(&args.key)?))),
+        ("method", Some(json!(args.method))),
+        ("path", Some(json!(args.path))),
         ("api", args.api.as_ref().map(|api| json!(api))),
         ("ip", args.ip.map(|ip| json!(ip))),
         ("referrer", args.referrer.as_ref().map(|referrer| json!(referrer))),
         ("scopes", (!args.scopes.is_empty()).then(|| json!(args.scopes))),
         ("cost", args.cost.map(|cost| json!(cost))),
         ("at_least_revision", args.at_least_revision.map(|revision| json!(revision))),
-    ];
-    question.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-    Ok(Value::Object(question))
-}
-
-/// The secret itself, or one line of standard input. The line's end is the shell's, not the secret's; nothing else
-/// is taken away.
-fn presented(key: &str) -> Result<String, Failure> {
-    if key != "-" {
-        return Ok(key.to_owned());
-    }
-    let mut line = String::new();
-    std::io::stdin()
-        .take(64 * 1024)
-        .read_to_string(&mut line)
-        .or_fail(|| "read a secret from standard input".to_owned())?;
-    let line = line.strip_suffix('\n').unwrap_or(&line);
-    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+    ]))
 }
 
 fn verdict(session: &Session, args: &VerifyArgs, answer: &Value) -> String {
@@ -69,6 +51,12 @@ fn verdict(session: &Session, args: &VerifyArgs, answer: &Value) -> String {
         ]
     };
     rows.extend(facts);
+    if let Some(seconds) = answer["retry_after"].as_u64() {
+        rows.push(("retry after", format!("{seconds} s")));
+    }
+    let limits = answer["limits"].as_array().map_or(&[][..], Vec::as_slice);
+    let labels: Vec<String> = limits.iter().map(limit_label).collect();
+    rows.extend(labels.iter().map(String::as_str).zip(limits.iter().map(|limit| limit_left(session.now, limit))));
     rows.push(("revision", answer["revision"].to_string()));
     output::fields(&rows)
 }
@@ -81,4 +69,40 @@ fn key_rows(session: &Session, key: &Value) -> Vec<(&'static str, String)> {
         ("scopes", list(&key["scopes"])),
         ("expires", long_value(&key["expires_at"], session.now, "never")),
     ]
+}
+
+fn limit_label(limit: &Value) -> String {
+    output::clean(&format!("limit {}", text(limit, "name")))
+}
+
+/// `37 of 100 left, resets in 12 days`, with what sets it apart from an ordinary one.
+fn limit_left(now: Timestamp, limit: &Value) -> String {
+    let whose = if limit["per"] == "key" { " to the key" } else { "" };
+    let scope = limit["scope"].as_str().map_or(String::new(), |scope| format!(" for {scope}"));
+    let resets = short_value(&limit["reset_at"], now, "never");
+    let refused = if limit["refused"] == true { "; it refused the call" } else { "" };
+    format!("{} of {} left{whose}{scope}, resets {resets}{refused}", limit["remaining"], limit["limit"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_limit_is_one_line() {
+        let now = "2027-01-31T12:00:00Z".parse().unwrap();
+        let quota = json!({
+            "name": "quota", "per": "organization", "limit": 5000, "window_seconds": null, "remaining": 4711,
+            "reset_at": "2027-02-12T12:00:00Z", "refused": false,
+        });
+        assert_eq!(limit_label(&quota), "limit quota");
+        assert_eq!(limit_left(now, &quota), "4711 of 5000 left, resets in 12 days");
+        let burst = json!({
+            "name": "burst\u{1b}", "per": "key", "scope": "evaluate", "limit": 10, "window_seconds": 1, "remaining": 0,
+            "reset_at": "2027-01-31T12:00:01Z", "refused": true,
+        });
+        assert_eq!(limit_label(&burst), "limit burst\\u{1b}");
+        let told = "0 of 10 left to the key for evaluate, resets in seconds; it refused the call";
+        assert_eq!(limit_left(now, &burst), told);
+    }
 }

@@ -187,6 +187,18 @@ impl Drop for TestServer {
     }
 }
 
+/// An ordinary server with the API `example` and one organization, whose id comes with it.
+pub(crate) fn server() -> (tempfile::TempDir, TestServer, String) {
+    let directory = tempfile::tempdir().expect("there is room for a directory");
+    let server = TestServer::serve_in(directory.path());
+    let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/../../apis/example.toml");
+    let applied = server.run(&["apply", definition]);
+    assert_eq!(applied.code, 0, "{}", applied.stderr);
+    let created = server.run(&["orgs", "create", "Acme", "--quiet"]);
+    assert_eq!(created.code, 0, "{}", created.stderr);
+    (directory, server, created.stdout.trim().to_owned())
+}
+
 /// How a command ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -238,14 +250,19 @@ pub(crate) fn http_for_host(
     key: Option<&str>,
     body: Option<&Value>,
 ) -> (u16, Value) {
+    let authorization = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
+    http_with_lines(url, method, path, &format!("Host: {host}\r\n{authorization}"), body)
+}
+
+/// The same with these lines in its head, each with its end, the `Host` among them.
+pub(crate) fn http_with_lines(url: &str, method: &str, path: &str, lines: &str, body: Option<&Value>) -> (u16, Value) {
     let address = url.strip_prefix("http://").expect("the URL begins with http://");
     let mut stream = TcpStream::connect(address).expect("the server listens");
     let body = body.map(ToString::to_string).unwrap_or_default();
-    let authorization = key.map_or(String::new(), |key| format!("Authorization: Bearer {key}\r\n"));
     let content_type = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     let length = body.len();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{authorization}{content_type}\
+        "{method} {path} HTTP/1.1\r\n{lines}Connection: close\r\n{content_type}\
          Content-Length: {length}\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes()).expect("the request can be sent");

@@ -1,6 +1,9 @@
 //! Members and invitations as the outside sees them.
 
+use std::collections::BTreeSet;
+
 use claviger_app::{Invited, RemovedMember};
+use claviger_domain::alert::AlertKind;
 use claviger_domain::id::{InvitationId, MemberId, OrganizationId};
 use claviger_domain::key::{Key, Name};
 use claviger_domain::mail::EmailAddress;
@@ -31,6 +34,9 @@ pub(crate) struct MemberView {
     /// What it may do.
     #[schema(value_type = words::Role)]
     role: Role,
+    /// The kinds of alerts that it is mailed; `null` is what its role has: owners and admins all, others none.
+    #[schema(value_type = Option<Vec<String>>, required, example = json!(["usage_spike", "quota_100"]))]
+    alert_mails: Option<BTreeSet<AlertKind>>,
     /// When it came in.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -38,8 +44,8 @@ pub(crate) struct MemberView {
 
 impl From<Member> for MemberView {
     fn from(member: Member) -> Self {
-        let Member { id, organization, email, name, role, created_at } = member;
-        Self { id, organization, email, name, role, created_at }
+        let Member { id, organization, email, name, role, alert_mails, created_at } = member;
+        Self { id, organization, email, name, role, alert_mails, created_at }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Members and invitations.
 
+use claviger_domain::alert::AlertKind;
 use claviger_domain::id::{InvitationId, KeyId, MemberId, OrganizationId};
 use claviger_domain::key::{Creator, Key};
 use claviger_domain::member::{Invitation, Member, Role};
@@ -15,6 +16,7 @@ fn member(number: u128, role: Role) -> Member {
         email: format!("person{number}@example.com").parse().unwrap(),
         name: format!("Person {number}").parse().unwrap(),
         role,
+        alert_mails: None,
         created_at: NOW,
     }
 }
@@ -25,7 +27,15 @@ pub(crate) async fn members_are_put_found_and_deleted(store: Store) {
     for one in [member(1, Role::Owner), member(2, Role::Viewer)] {
         members::put(&mut tx, &one).await.unwrap();
     }
-    let renamed = Member { name: "Renamed".parse().unwrap(), ..member(2, Role::Owner) };
+    // Nothing chosen, nothing wanted and something wanted are three things.
+    let chosen = |kinds: &[AlertKind]| Some(kinds.iter().copied().collect());
+    for alert_mails in [chosen(&[]), None, chosen(&AlertKind::ALL), chosen(&[AlertKind::Quota80])] {
+        let choosy = Member { alert_mails, ..member(2, Role::Viewer) };
+        members::put(&mut tx, &choosy).await.unwrap();
+        assert_eq!(members::find(tx.connection().await.unwrap(), choosy.id).await.unwrap(), Some(choosy));
+    }
+    let alert_mails = chosen(&[AlertKind::KeyAge90]);
+    let renamed = Member { name: "Renamed".parse().unwrap(), alert_mails, ..member(2, Role::Owner) };
     members::put(&mut tx, &renamed).await.unwrap();
     tx.keep().unwrap();
     tx.commit(NOW).await.unwrap();

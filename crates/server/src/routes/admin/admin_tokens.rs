@@ -7,7 +7,7 @@ use claviger_domain::id::AdminTokenId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::credentials;
+use super::{credentials, listed};
 use crate::ServerState;
 use crate::error::Failure;
 use crate::extract::{Id, Operator};
@@ -33,7 +33,7 @@ async fn list(
     State(state): State<ServerState>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
-    credentials::list::<_, AdminTokenView>(state.app.list_admin_tokens().await?)
+    listed::<_, AdminTokenView>(state.app.list_admin_tokens().await?)
 }
 
 /// Create an admin token.

@@ -10,12 +10,7 @@ use crate::answer::Answer;
 use crate::error::Failure;
 use crate::extract::Operator;
 use crate::idempotency::finish;
-use crate::views::{IssuedToken, List};
-
-/// All of them, as `V` shows them.
-pub(super) fn list<T, V: From<T> + Serialize>(found: Vec<T>) -> Result<Response, Failure> {
-    Ok(Answer::ok(&List::bare(found.into_iter().map(V::from).collect(), None))?.done())
-}
+use crate::views::IssuedToken;
 
 /// A new one at this path, with its token.
 pub(super) async fn created<T, V: From<T> + Serialize>(

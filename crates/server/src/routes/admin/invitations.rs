@@ -9,10 +9,12 @@ use claviger_domain::secret::PresentedSecret;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::listed;
+use super::members::OfOrganization;
 use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
-use crate::extract::{Id, Ids, Operator, OperatorOrMember};
+use crate::extract::{Ids, Operator, OperatorOrMember};
 use crate::idempotency::finish;
 use crate::json::Json;
 use crate::query::{Nothing, Query};
@@ -33,14 +35,8 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
     params(("id" = String, Path, description = "The organization's id.")),
     responses((status = 200, description = "The invitations, oldest first.", body = List<InvitationView>))
 )]
-async fn list(
-    operator: OperatorOrMember,
-    State(state): State<ServerState>,
-    Id(id): Id<OrganizationId>,
-    Query(Nothing): Query<Nothing>,
-) -> Result<Response, Failure> {
-    let found = state.app.list_invitations(operator.actor(), id).await?;
-    Ok(Answer::ok(&List::bare(found.into_iter().map(InvitationView::from).collect(), None))?.done())
+async fn list(asked: OfOrganization) -> Result<Response, Failure> {
+    listed::<_, InvitationView>(asked.state.app.list_invitations(asked.operator.actor(), asked.id).await?)
 }
 
 /// Invite somebody.
@@ -55,13 +51,8 @@ async fn list(
     request_body = InviteBody,
     responses((status = 201, description = "The invitation, with its token if you deliver it.", body = InvitedView))
 )]
-async fn invite(
-    operator: OperatorOrMember,
-    State(state): State<ServerState>,
-    Id(id): Id<OrganizationId>,
-    Query(Nothing): Query<Nothing>,
-    Json(body): Json<InviteBody>,
-) -> Result<Response, Failure> {
+async fn invite(asked: OfOrganization, Json(body): Json<InviteBody>) -> Result<Response, Failure> {
+    let OfOrganization { operator, state, id } = asked;
     let mutation = state.app.invite_member(operator.actor(), id, &body.email, body.role, body.send_mail).await?;
     let answer = |invited: Invited, revision| {
         let location = format!("/admin/v1/organizations/{id}/invitations/{}", invited.invitation.id);

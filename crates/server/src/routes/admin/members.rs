@@ -1,12 +1,14 @@
 //! `/admin/v1/organizations/{id}/members`
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
 use claviger_app::RemovedMember;
 use claviger_domain::id::{MemberId, OrganizationId};
+use http::request::Parts;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::listed;
 use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
@@ -26,6 +28,25 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
         .routes(routes!(remove))
 }
 
+/// A request about the people of an organization as a whole: who asks, and which it is. It takes no parameters.
+pub(super) struct OfOrganization {
+    pub(super) operator: OperatorOrMember,
+    pub(super) state: ServerState,
+    pub(super) id: OrganizationId,
+}
+
+impl FromRequestParts<ServerState> for OfOrganization {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ServerState) -> Result<Self, Failure> {
+        // Whoever may not ask is told so before anything else is looked at.
+        let operator = OperatorOrMember::from_request_parts(parts, state).await?;
+        let Id(id) = Id::from_request_parts(parts, state).await?;
+        let Query(Nothing) = Query::from_request_parts(parts, state).await?;
+        Ok(Self { operator, state: state.clone(), id })
+    }
+}
+
 /// List an organization's members.
 #[utoipa::path(
     get,
@@ -35,14 +56,8 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
     params(("id" = String, Path, description = "The organization's id.")),
     responses((status = 200, description = "The members, oldest first.", body = List<MemberView>))
 )]
-async fn list(
-    operator: OperatorOrMember,
-    State(state): State<ServerState>,
-    Id(id): Id<OrganizationId>,
-    Query(Nothing): Query<Nothing>,
-) -> Result<Response, Failure> {
-    let found = state.app.list_members(operator.actor(), id).await?;
-    Ok(Answer::ok(&List::bare(found.into_iter().map(MemberView::from).collect(), None))?.done())
+async fn list(asked: OfOrganization) -> Result<Response, Failure> {
+    listed::<_, MemberView>(asked.state.app.list_members(asked.operator.actor(), asked.id).await?)
 }
 
 /// Show a member.
@@ -67,9 +82,9 @@ async fn show(
     Ok(Answer::ok(&MemberView::from(found))?.done())
 }
 
-/// Rename a member or give them another role.
+/// Change a member.
 ///
-/// The last owner of an organization stays one.
+/// Another name, another role, or other alerts that they are mailed. The last owner of an organization stays one.
 #[utoipa::path(
     patch,
     path = "/admin/v1/organizations/{id}/members/{member}",
@@ -89,7 +104,7 @@ async fn update(
     Query(Nothing): Query<Nothing>,
     Json(body): Json<UpdateMemberBody>,
 ) -> Result<Response, Failure> {
-    let mutation = state.app.update_member(operator.actor(), id, member, body.name, body.role).await?;
+    let mutation = state.app.update_member(operator.actor(), id, member, body.into()).await?;
     let done = mutation.commit().await?;
     Ok(Answer::ok(&MemberView::from(done.value))?.revision(done.revision).done())
 }

@@ -20,9 +20,14 @@ mod webhooks;
 pub(crate) use bulk_revoke::PATH as BULK_REVOKE_PATH;
 pub(crate) use import::{ImportReport, PATH as IMPORT_PATH};
 
+use axum::response::Response;
+use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::ServerState;
+use crate::answer::Answer;
+use crate::error::Failure;
+use crate::views::List;
 
 /// The routes.
 pub(crate) fn router() -> OpenApiRouter<ServerState> {
@@ -42,4 +47,9 @@ pub(crate) fn router() -> OpenApiRouter<ServerState> {
         .merge(admin_tokens::router())
         .merge(webhooks::router())
         .merge(mail::router())
+}
+
+/// All of them, as `V` shows them: a list of so few that it has no pages.
+fn listed<T, V: From<T> + Serialize>(found: Vec<T>) -> Result<Response, Failure> {
+    Ok(Answer::ok(&List::bare(found.into_iter().map(V::from).collect(), None))?.done())
 }

@@ -7,6 +7,7 @@ use claviger_domain::key::ApiName;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::listed;
 use crate::ServerState;
 use crate::answer::Answer;
 use crate::error::Failure;
@@ -38,8 +39,7 @@ async fn list(
     Id(id): Id<OrganizationId>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
-    let found = state.app.list_subscriptions(id).await?;
-    Ok(Answer::ok(&List::bare(found.into_iter().map(SaidView::from).collect(), None))?.done())
+    listed::<_, SaidView>(state.app.list_subscriptions(id).await?)
 }
 
 /// Show what an organization has of an api.

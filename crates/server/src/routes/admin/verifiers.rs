@@ -7,7 +7,7 @@ use claviger_domain::id::VerifierId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::credentials;
+use super::{credentials, listed};
 use crate::ServerState;
 use crate::error::Failure;
 use crate::extract::{Id, Operator};
@@ -33,7 +33,7 @@ async fn list(
     State(state): State<ServerState>,
     Query(Nothing): Query<Nothing>,
 ) -> Result<Response, Failure> {
-    credentials::list::<_, VerifierView>(state.app.list_verifiers().await?)
+    listed::<_, VerifierView>(state.app.list_verifiers().await?)
 }
 
 /// Create a verifier.

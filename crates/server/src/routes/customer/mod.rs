@@ -110,7 +110,7 @@ fn is_allowed(state: &ServerState, api: &ApiContext, mut parts: Parts, secret: &
 
 /// Whether a path below a base path is the customer API's, whatever routes there are.
 fn is_customer_path(relative: &str) -> bool {
-    ["/api-keys", "/account/usage"]
+    ["/api-keys", "/account/usage", "/account/alerts"]
         .iter()
         .filter_map(|own| relative.strip_prefix(own))
         .any(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -130,10 +130,19 @@ mod tests {
 
     #[test]
     fn the_customer_api_keeps_to_its_place() {
-        for path in ["/api-keys", "/api-keys/", "/api-keys/key_1/rotate", "/account/usage", "/account/usage/x"] {
+        for path in [
+            "/api-keys",
+            "/api-keys/",
+            "/api-keys/key_1/rotate",
+            "/account/usage",
+            "/account/usage/x",
+            "/account/alerts",
+        ] {
             assert!(is_customer_path(path), "{path}");
         }
-        for path in ["", "/", "/api-keysx", "/account", "/account/usages", "/users/api-keys", "//api-keys"] {
+        for path in
+            ["", "/", "/api-keysx", "/account", "/account/usages", "/account/alertsx", "/users/api-keys", "//api-keys"]
+        {
             assert!(!is_customer_path(path), "{path}");
         }
     }

@@ -194,3 +194,27 @@ async fn another_organizations_members_and_keys_do_not_exist() {
     let nonsense = deployment.operator("GET /admin/v1/keys").header("claviger-member", "everybody");
     assert_eq!(nonsense.send().await.status, 400);
 }
+
+#[tokio::test]
+async fn members_say_for_themselves_what_they_are_mailed() {
+    let deployment = Deployment::start().await;
+    let (viewer, admin) = (deployment.member(Role::Viewer).await, deployment.member(Role::Admin).await);
+    let owner = deployment.member(Role::Owner).await;
+    let patch = async |who: MemberId, of: MemberId, body: Value| {
+        let path = format!("PATCH /admin/v1/organizations/{}/members/{of}", deployment.mine);
+        deployment.as_member(who, &path).json(&body).send().await
+    };
+    let chosen = patch(viewer, viewer, json!({"alert_mails": ["quota_100", "usage_spike"]})).await.expect(200);
+    assert_eq!(chosen["alert_mails"], json!(["usage_spike", "quota_100"]));
+    let nothing = patch(admin, viewer, json!({"alert_mails": []})).await.expect(200);
+    assert_eq!(nothing["alert_mails"], json!([]));
+    assert_eq!(patch(viewer, viewer, json!({"alert_mails": null})).await.expect(200)["alert_mails"], Value::Null);
+    assert_eq!(patch(viewer, viewer, json!({"alert_mails": [], "role": "owner"})).await.status, 403);
+    assert_eq!(patch(viewer, admin, json!({"alert_mails": []})).await.status, 403);
+    assert_eq!(patch(admin, owner, json!({"alert_mails": []})).await.status, 403);
+    let refused = patch(viewer, viewer, json!({"alert_mails": ["rain"]})).await.error();
+    assert_eq!((refused.0, refused.2.as_deref()), (400, Some("alert_mails[0]")));
+    let elsewhere = format!("PATCH /admin/v1/organizations/{}/members/{viewer}", deployment.theirs);
+    let refused = deployment.as_member(viewer, &elsewhere).json(&json!({"alert_mails": []})).send().await;
+    assert_eq!(refused.status, 404);
+}

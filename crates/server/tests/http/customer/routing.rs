@@ -147,7 +147,7 @@ async fn what_is_not_the_customer_api_s_goes_to_the_fallback() {
     ] {
         assert_eq!(Call::new(&router, Listener::Other, what).send().await.status, 418, "{what}");
     }
-    for what in ["GET /v1/api-keys", "GET /v1/api-keys/", "GET /v1/account/usage"] {
+    for what in ["GET /v1/api-keys", "GET /v1/api-keys/", "GET /v1/account/usage", "POST /v1/account/alerts/x/close"] {
         assert_eq!(Call::new(&router, Listener::Other, what).send().await.status, 401, "{what}");
     }
     assert_eq!(Call::new(&router, Listener::Other, "GET /openapi.json").send().await.status, 200);

@@ -1,5 +1,6 @@
 //! `{base}/account`
 
+mod alerts;
 mod usage;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -8,5 +9,5 @@ use utoipa_axum::routes;
 use crate::ServerState;
 
 pub(crate) fn router() -> OpenApiRouter<ServerState> {
-    OpenApiRouter::new().routes(routes!(usage::usage))
+    OpenApiRouter::new().routes(routes!(usage::usage)).routes(routes!(alerts::list)).routes(routes!(alerts::close))
 }
