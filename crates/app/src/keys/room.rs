@@ -173,7 +173,7 @@ impl KeyLimit {
             Class::Standing => "API keys",
             Class::Ephemeral => "ephemeral API keys",
         };
-        AppError::forbidden(match plan {
+        AppError::limit_reached(match plan {
             Some((title, name)) => format!(
                 "The {title} plan ({name}) allows {keys} {what}, and the organization has as many. \
                  Revoke keys that are not used, or move to a larger plan."
@@ -187,7 +187,7 @@ impl KeyLimit {
 }
 
 fn too_many_ended() -> AppError {
-    AppError::forbidden(format!(
+    AppError::limit_reached(format!(
         "The organization has {} API keys, most of which have ended. Keys that ended are forgotten after {} days; \
          until then no more can be created.",
         limits::KEYS_KEPT_PER_ORGANIZATION_MAX,

@@ -58,7 +58,7 @@ pub(crate) async fn import(deployment: &Deployment, import: ImportKeys) -> Mutat
 pub(crate) fn outcome(done: &ImportedKeys) -> (usize, usize, Vec<(usize, &str)>) {
     let field = |error: &AppError| match error {
         AppError::Invalid { field: Some(field), .. } => field.clone().leak(),
-        AppError::Forbidden { .. } => "forbidden",
+        AppError::LimitReached { .. } => "limit reached",
         other => panic!("{other:?}"),
     };
     (done.imported, done.existing, done.refused.iter().map(|(line, error)| (*line, field(error) as &str)).collect())
@@ -252,8 +252,8 @@ async fn an_organization_has_no_more_keys_by_import_than_by_creation() {
     assert_eq!(import(&deployment, lines(0..max - 2)).await.value.imported, max - 2);
     deployment.create("tork", plain("one more")).await.unwrap();
     let last = import(&deployment, lines(max - 3..max)).await.value;
-    assert_eq!(outcome(&last), (1, 1, vec![(3, "forbidden")]));
-    assert!(matches!(deployment.create("tork", plain("too many")).await, Err(AppError::Forbidden { .. })));
+    assert_eq!(outcome(&last), (1, 1, vec![(3, "limit reached")]));
+    assert!(matches!(deployment.create("tork", plain("too many")).await, Err(AppError::LimitReached { .. })));
     let elsewhere = ImportKey {
         api: "example".parse().unwrap(),
         prefix: "sk_live_".to_owned(),

@@ -18,3 +18,4 @@ pub(crate) mod support;
 mod test_keys;
 mod usage_and_definitions;
 mod usage_reports;
+mod visits;
