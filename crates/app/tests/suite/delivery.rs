@@ -3,7 +3,7 @@
 use claviger_app::{
     Actor, AppError, CreateWebhook, PageRequest, Replay, ShownDelivery, UpdateWebhook, WebhookDelivery, WebhookRow,
 };
-use claviger_courier::{Courier, Mailer, Patience, Reach};
+use claviger_courier::{Authorities, Courier, Mailer, Patience, Reach};
 use claviger_domain::audit::{Action, Author};
 use claviger_domain::event::{Event, EventType};
 use claviger_domain::id::{EventId, OrganizationId, WebhookId};
@@ -452,7 +452,7 @@ async fn endpoints_have_a_limit_and_a_place_that_may_be_sent_to() {
     let unset = make(input(None, "https://example.com/")).await;
     assert!(matches!(unset, Err(AppError::Unavailable { .. })), "{unset:?}");
     let mailer = Mailer::folder(deployment.mail_folder(), "keys@example.com".parse().unwrap());
-    let courier = Courier::new(Reach::default(), Patience::default());
+    let courier = Courier::new(Reach::default(), Patience::default(), &Authorities::default());
     app.set_up_delivery(claviger_app::DeliverySettings { key: [7; 32].into(), courier, mailer });
     let mine = Some(deployment.organization);
     for url in ["http://example.com/", "https://127.0.0.1/", "https://[fd00::1]/", "nonsense", ""] {
@@ -479,7 +479,11 @@ async fn a_url_that_was_allowed_is_not_sent_to_when_it_is_no_longer() {
     sending.ping().await;
     sending.deployment.restart().await;
     let mailer = Mailer::folder(sending.deployment.mail_folder(), "keys@example.com".parse().unwrap());
-    let courier = Courier::new(Reach { allows_http: true, allows_private_networks: false }, Patience::default());
+    let courier = Courier::new(
+        Reach { allows_http: true, allows_private_networks: false },
+        Patience::default(),
+        &Authorities::default(),
+    );
     sending.deployment.app.set_up_delivery(claviger_app::DeliverySettings { key: [7; 32].into(), courier, mailer });
     assert_eq!(sending.run().await, 1);
     assert_eq!(sending.receiver.take().len(), 0);
