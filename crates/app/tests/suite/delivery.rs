@@ -1,7 +1,10 @@
 //! Webhooks, to endpoints that take them, refuse them, send them elsewhere and hang.
 
+use std::collections::BTreeSet;
+
 use claviger_app::{
-    Actor, AppError, CreateWebhook, PageRequest, Replay, ShownDelivery, UpdateWebhook, WebhookDelivery, WebhookRow,
+    Actor, AppError, CreateWebhook, PageRequest, Replay, ShownDelivery, UpdateKey, UpdateWebhook, WebhookDelivery,
+    WebhookRow,
 };
 use claviger_courier::{Authorities, Courier, Mailer, Patience, Reach};
 use claviger_domain::audit::{Action, Author};
@@ -383,6 +386,44 @@ async fn keys_that_die_by_themselves_are_told_of_once() {
     sending.run().await;
     let kinds: Vec<String> = sending.receiver.take().iter().map(Received::kind).collect();
     assert!(kinds.contains(&"key.expired".to_owned()), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_has_no_key_told_of_twice() {
+    let mut sending = Sending::start().await;
+    sending.run().await;
+    let dies =
+        |name: &str| claviger_app::CreateKey { lifetime: Some(claviger_app::Lifetime::TtlSeconds(100)), ..plain(name) };
+    let born = sending.deployment.app.now();
+    let told = sending.deployment.create("tork", dies("told")).await.unwrap();
+    let moved = sending.deployment.create("tork", dies("moved")).await.unwrap();
+    sending.deployment.clock.advance_seconds(3600);
+    sending.run().await;
+    let expired = |sending: &Sending| {
+        let received = sending.receiver.take();
+        let expired = received.iter().filter(|received| received.kind() == "key.expired");
+        let ids = expired.map(|received| received.document()["data"]["key"]["id"].as_str().unwrap().to_owned());
+        ids.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(expired(&sending), BTreeSet::from([told.id.to_string(), moved.id.to_string()]));
+
+    // All of it comes again. Two keys die in it: one that is made now, one at another instant than was told.
+    sending.deployment.clock.advance_seconds(-3590);
+    assert_eq!(sending.run().await, 0);
+    let made = sending.deployment.create("tork", dies("made")).await.unwrap();
+    let later = UpdateKey { expires_at: Some(born.plus_seconds(120)), ..UpdateKey::default() };
+    commit(sending.deployment.app.update_key(&Actor::operator(), moved.id, later, None)).await.unwrap();
+    sending.run().await;
+    assert_eq!(expired(&sending), BTreeSet::new());
+    sending.deployment.restart().await;
+    sending.deployment.set_up_delivery(None);
+    for seconds in [90, 10, 10, 3000, -3100, 3100, 3600] {
+        sending.deployment.clock.advance_seconds(seconds);
+        sending.run().await;
+    }
+    let received = sending.receiver.take();
+    let ids: Vec<_> = received.iter().map(|received| received.document()["data"]["key"]["id"].clone()).collect();
+    assert_eq!(ids, [json!(made.id), json!(moved.id)], "each once");
 }
 
 #[tokio::test]
