@@ -63,6 +63,7 @@ fn call(server: &Server, secret: &str, request: Request) -> Response {
 #[test]
 fn applying_twice_changes_nothing_and_a_dry_run_nothing_at_all() {
     let server = Server::serve(Place::new(), &[]);
+    server.sign_in();
     let revision = || Request::get("/readyz").send(server.internal).expect(200)["revision"].as_u64().unwrap();
     let before = revision();
     let tried = put(&server, "?dry_run=true", ACME).expect(200);

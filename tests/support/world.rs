@@ -20,6 +20,13 @@ impl Server {
         }
     }
 
+    /// Comes as the operator for the first time, and waits until the log says so: that takes a revision of its own.
+    pub(crate) fn sign_in(&self) {
+        let signed_in = || self.admin(Request::get("/admin/v1/audit?action=admin.signed_in")).expect(200);
+        let is_written = (0..200).any(|_| signed_in()["data"].as_array().is_some_and(|events| !events.is_empty()));
+        assert!(is_written, "the sign-in is not in the log");
+    }
+
     /// Asks for a verdict as an API server would.
     pub(crate) fn verify(&self, question: &Value) -> Value {
         let request = Request::post("/v1/verify").json(question);

@@ -188,8 +188,11 @@ impl Actor {
             self.must_be_operator()?;
             return Ok(Managing(None));
         };
-        let member = members::find(connection, id).await?.filter(|member| member.organization == organization);
-        let member = member.ok_or(AppError::NotFound { what: "organization" })?;
+        let what = "organization";
+        let member = members::find(connection, id).await?.ok_or(AppError::UnknownMember { what })?;
+        if member.organization != organization {
+            return Err(AppError::NotFound { what });
+        }
         Ok(Managing(Some(member.role)))
     }
 
@@ -359,7 +362,7 @@ impl Need {
 
 /// A member who was taken out of the organization is nobody.
 async fn act_as_member(connection: &mut Connection, id: MemberId, need: Need) -> Result<Acting, AppError> {
-    let member = members::find(connection, id).await?.ok_or(AppError::NotFound { what: "member" })?;
+    let member = members::find(connection, id).await?.ok_or(AppError::UnknownMember { what: "member" })?;
     if member.role < need.role() {
         return Err(AppError::forbidden(format!(
             "A {} cannot do this; it takes a {} of the organization.",

@@ -16,6 +16,17 @@ pub const VERIFIER_TOKEN_PREFIX: &str = "claviger_verifier_";
 /// The head of every admin token.
 pub const ADMIN_TOKEN_PREFIX: &str = "claviger_admin_";
 
+/// What somebody presented as an admin token. Only the first kind is one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PresentedAdminToken {
+    /// It works.
+    Live(AdminTokenId),
+    /// It worked once.
+    Revoked(AdminTokenId),
+    /// Nobody was ever given it.
+    Unknown,
+}
+
 impl App {
     /// Makes a verifier and its token, which is shown once.
     pub async fn create_verifier(
@@ -105,10 +116,14 @@ impl App {
         Ok(work.done(token))
     }
 
-    /// The id of a presented admin token that is live. Asked of the store each time: admin calls are rare, and a
-    /// revoked token must be dead on every node at once.
-    pub async fn find_admin_token(&self, digest: &SecretDigest) -> Result<Option<AdminTokenId>, AppError> {
+    /// What was presented as an admin token. Asked of the store each time: admin calls are rare, and a revoked token must be
+    /// dead on every node at once. All three answers take one look.
+    pub async fn recognise_admin_token(&self, digest: &SecretDigest) -> Result<PresentedAdminToken, AppError> {
         let mut reader = self.store.read().await?;
-        Ok(admin_tokens::find_live(&mut reader, digest).await?)
+        Ok(match admin_tokens::find_by_digest(&mut reader, digest).await? {
+            Some(AdminToken { id, revoked_at: None, .. }) => PresentedAdminToken::Live(id),
+            Some(AdminToken { id, .. }) => PresentedAdminToken::Revoked(id),
+            None => PresentedAdminToken::Unknown,
+        })
     }
 }

@@ -20,6 +20,18 @@ pub enum AppError {
         /// Why, for the caller.
         message: String,
     },
+    /// A plan or another limit does not allow it, whoever asks.
+    #[error("limit reached: {message}")]
+    LimitReached {
+        /// Which, for the caller.
+        message: String,
+    },
+    /// The member who is acted for does not exist. Whoever asks is told that it is `what` that does not.
+    #[error("the member who is acted for not found")]
+    UnknownMember {
+        /// What was looked for.
+        what: &'static str,
+    },
     /// The key that the caller acts with died between verification and the operation.
     #[error("denied: {0}")]
     Denied(Denial),
@@ -74,6 +86,10 @@ impl AppError {
 
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
         Self::Forbidden { message: message.into() }
+    }
+
+    pub(crate) fn limit_reached(message: impl Into<String>) -> Self {
+        Self::LimitReached { message: message.into() }
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Self {

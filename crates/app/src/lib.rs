@@ -7,8 +7,8 @@
 //! and no SQL text here, and nothing here decides about presented secrets: that is the engine.
 //!
 //! Reading order: [`App`], [`actor`] (who acts, and how far they see), [`Mutation`] and `writer` (how something is
-//! changed, many at once), [`keys`], [`definitions`], [`usage`], [`audit`], [`delivery`] (how others are told), then the small
-//! ones.
+//! changed, many at once), [`keys`], [`definitions`], [`usage`], [`audit`], [`visits`] (who came to the admin API), [`delivery`]
+//! (how others are told), then the small ones.
 
 pub mod actor;
 pub mod alerts;
@@ -27,6 +27,7 @@ mod mutation;
 pub mod organizations;
 pub mod subscriptions;
 pub mod usage;
+pub mod visits;
 mod writer;
 
 use std::path::Path;
@@ -64,11 +65,13 @@ pub use usage::report::{
     Calls, DayUsage, KeyUsage, OrganizationUsage, OtherKeys, Quota, UsageQuery, UsageRange, UsageReport,
 };
 pub use usage::retention::UsageRetention;
+pub use visits::{RefusalReason, Refused, Visitor};
 
 use delivery::Delivery;
 use follower::Follower;
 use keys::Room;
 use usage::Ledger;
+use visits::Visits;
 use writer::Writer;
 
 /// A deployment as its operations see it: the store, the engine that follows it, a clock and randomness.
@@ -81,6 +84,7 @@ pub struct App {
     entropy: Arc<dyn Entropy>,
     ledger: Ledger,
     delivery: OnceLock<Arc<Delivery>>,
+    visits: Visits,
 }
 
 impl App {
@@ -109,7 +113,10 @@ impl App {
         guard::start(store.clone(), &follower);
         let writer = Writer::start(store.clone(), follower, Arc::clone(&clock));
         let (room, ledger) = (Room::default(), Ledger::new(incarnation));
-        let app = Arc::new(Self { store, engine, writer, room, clock, entropy, ledger, delivery: OnceLock::new() });
+        let delivery = OnceLock::new();
+        let (visits, visited) = visits::open();
+        let app = Arc::new(Self { store, engine, writer, room, clock, entropy, ledger, delivery, visits });
+        visits::start(&app, visited);
         maintenance::start(&app);
         Ok(app)
     }
@@ -139,6 +146,7 @@ impl App {
         if let Some(delivery) = self.delivery.get() {
             delivery.stop().await;
         }
+        self.write_visits(true).await;
         if let Err(error) = self.flush_usage().await {
             tracing::error!(%error, "usage of the last seconds could not be written");
         }

@@ -46,6 +46,7 @@ pub(crate) fn start(app: &Arc<App>) {
             let (engine, now) = (Arc::clone(&app.engine), app.now());
             // With very many keys it takes a moment.
             let _ = tokio::task::spawn_blocking(move || shed_expired(&engine, now)).await;
+            app.write_visits(false).await;
             if tick.is_multiple_of(FORGET_EVERY_FLUSHES)
                 && let Err(error) = app.forget().await
             {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use claviger_app::{Database, UsageRetention};
@@ -31,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) mail_from: Option<Sender>,
     pub(crate) webhooks_allow_http: Option<bool>,
     pub(crate) webhooks_allow_private_networks: Option<bool>,
+    pub(crate) ca_file: Option<PathBuf>,
     pub(crate) usage_hours_kept_days: Option<u16>,
     pub(crate) usage_days_kept_days: Option<u16>,
 }
@@ -52,6 +54,8 @@ pub(crate) struct ServerConfig {
     pub(crate) mail_from: Sender,
     /// Where webhooks may go.
     pub(crate) reach: Reach,
+    /// Certificates of authorities that webhooks and mails trust beside Mozilla's.
+    pub(crate) ca_file: Option<PathBuf>,
     pub(crate) usage: UsageRetention,
 }
 
@@ -127,6 +131,7 @@ impl Settings {
             webhooks_allow_private_networks: self
                 .webhooks_allow_private_networks
                 .or(weaker.webhooks_allow_private_networks),
+            ca_file: self.ca_file.or(weaker.ca_file),
             usage_hours_kept_days: self.usage_hours_kept_days.or(weaker.usage_hours_kept_days),
             usage_days_kept_days: self.usage_days_kept_days.or(weaker.usage_days_kept_days),
         }
@@ -168,6 +173,7 @@ impl Settings {
                 allows_http: self.webhooks_allow_http.unwrap_or_default(),
                 allows_private_networks: self.webhooks_allow_private_networks.unwrap_or_default(),
             },
+            ca_file: self.ca_file,
             usage,
         })
     }
@@ -186,16 +192,23 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
+/// Reads the path of a file. A relative one would depend on where the server is started.
+fn parse_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err("must be a path that begins with /".to_owned()) }
+}
+
 /// Whom mails are from that are written into a folder.
 const MAIL_FROM: &str = "Claviger <claviger@localhost>";
 
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 11] = [
     "listen",
     "internal_listen",
     "database_url",
     "trusted_proxies",
     "forwarding_header",
     "cores",
+    "ca_file",
     "log",
     "mail",
     "webhooks",
@@ -227,6 +240,7 @@ impl Reader<'_> {
                 settings.forwarding_header = self.parsed("forwarding_header", value, parse_forwarding_header);
             }
             "cores" => settings.cores = self.cores(value),
+            "ca_file" => settings.ca_file = self.parsed("ca_file", value, parse_file),
             "log" => self.log(settings, value),
             "mail" => self.mail(settings, value),
             "webhooks" => self.webhooks(settings, value),
@@ -426,6 +440,7 @@ mod tests {
             mail_from,
             webhooks_allow_http,
             webhooks_allow_private_networks,
+            ca_file,
             usage_hours_kept_days,
             usage_days_kept_days,
         } = spelled_out;
@@ -434,6 +449,7 @@ mod tests {
         assert!(listen.is_some() && internal_listen.is_some() && trusted_proxies.is_some());
         assert!(forwarding_header.is_some() && cores.is_some() && log_level.is_some() && log_format.is_some());
         assert!(smtp_url.is_none() && DEFAULT_FILE.contains("\n# smtp_url = "));
+        assert!(ca_file.is_none() && DEFAULT_FILE.contains("\n# ca_file = "));
         assert!(mail_from.is_some() && webhooks_allow_http.is_some() && webhooks_allow_private_networks.is_some());
         assert!(usage_hours_kept_days.is_some() && usage_days_kept_days.is_some());
     }
@@ -443,7 +459,7 @@ mod tests {
         let settings = Settings::parse(
             "listen = \"[::1]:80\"\ninternal_listen = \"10.0.0.1:81\"\n\
              database_url = \"postgres://ada:pw@db.test/keys\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
-             forwarding_header = \"forwarded\"\ncores = 4\nlog = { level = \"debug\", format = \"json\" }\n\
+             forwarding_header = \"forwarded\"\ncores = 4\nca_file = \"/etc/ca.pem\"\nlog = { level = \"debug\", format = \"json\" }\n\
              mail = { smtp_url = \"smtps://ada:pw@mail.test\", from = \"Keys <keys@mail.test>\" }\n\
              webhooks = { allow_http = true, allow_private_networks = true }\n\
              usage = { hours_kept_days = 40, days_kept_days = 400 }",
@@ -461,6 +477,7 @@ mod tests {
             mail_from: Some("Keys <keys@mail.test>".parse().unwrap()),
             webhooks_allow_http: Some(true),
             webhooks_allow_private_networks: Some(true),
+            ca_file: Some("/etc/ca.pem".into()),
             usage_hours_kept_days: Some(40),
             usage_days_kept_days: Some(400),
         };
@@ -478,7 +495,7 @@ mod tests {
         line 4: each of trusted_proxies "10.0.0.1/8": 10.0.0.1/8 has host bits set; did you mean 10.0.0.0/8?
         line 4: each of trusted_proxies must be a text in quotes, not a TOML integer
         line 5: forwarding_header "x-real-ip": must be "x-forwarded-for" or "forwarded"
-        line 6: colour is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log, mail, webhooks, usage
+        line 6: colour is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, ca_file, log, mail, webhooks, usage
         line 8: log.level "loud": must be one of "off", "error", "warn", "info", "debug", "trace"
         line 9: log.file is not a setting; there are log.level, log.format
         line 10: log.cores is not a setting; there are log.level, log.format
@@ -495,6 +512,11 @@ mod tests {
         );
         let shorter = Settings::parse("usage = { hours_kept_days = 90, days_kept_days = 60 }").unwrap().resolve();
         assert!(shorter.unwrap_err().to_string().starts_with("usage.days_kept_days is 60"));
+    }
+
+    #[test]
+    fn a_file_does_not_depend_on_where_the_server_starts() {
+        assert_eq!(mistakes("ca_file = \"ca.pem\""), ["line 1: ca_file \"ca.pem\": must be a path that begins with /"]);
     }
 
     #[test]
@@ -517,7 +539,7 @@ mod tests {
     fn broken_toml_is_reported_with_the_rest() {
         insta::assert_snapshot!(mistakes("listen = \nport = 1\nlisten = \"x\"").join("\n"), @r"
         line 1: string values must be quoted, expected literal string
-        line 2: port is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, log, mail, webhooks, usage
+        line 2: port is not a setting; there are listen, internal_listen, database_url, trusted_proxies, forwarding_header, cores, ca_file, log, mail, webhooks, usage
         line 3: duplicate key
         ");
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use claviger_app::{App, Database, DeliverySettings};
-use claviger_courier::{Courier, Mailer, Patience};
+use claviger_courier::{Authorities, Courier, Mailer, Patience};
 use claviger_domain::address::TrustedProxies;
 use claviger_domain::random::SystemEntropy;
 use claviger_domain::time::SystemClock;
@@ -49,7 +49,8 @@ impl Node {
         raise_file_limit();
         let lock = directory.lock()?;
         let cores = config.cores.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-        // The database of a server that cannot listen is left alone.
+        // The database of a server that cannot listen, or knows not whom to trust, is left alone.
+        let authorities = config.ca_file.as_deref().map(read_authorities).transpose()?.unwrap_or_default();
         let sockets = Sockets::bind(directory, config, cores)?;
         let database = config.database.clone().unwrap_or_else(|| directory.database());
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
@@ -64,7 +65,7 @@ impl Node {
             };
             Failure::new(error.to_string()).next(next)
         })?;
-        app.set_up_delivery(delivery_settings(directory, config)?);
+        app.set_up_delivery(delivery_settings(directory, config, &authorities)?);
         app.keep_usage_for(config.usage);
         let state = ServerState {
             app: Arc::clone(&app),
@@ -112,14 +113,27 @@ impl Node {
 /// So long one mail may take. An SMTP server that hangs holds up a few others for that time, and nothing else.
 const MAIL_PATIENCE: Duration = Duration::from_mins(1);
 
-fn delivery_settings(directory: &DataDir, config: &ServerConfig) -> Result<DeliverySettings, Failure> {
+fn delivery_settings(
+    directory: &DataDir,
+    config: &ServerConfig,
+    authorities: &Authorities,
+) -> Result<DeliverySettings, Failure> {
     let from = config.mail_from.clone();
     let mailer = match &config.smtp_url {
-        Some(url) => Mailer::smtp(url, from, MAIL_PATIENCE).map_err(|error| Failure::new(error.to_string()))?,
+        Some(url) => {
+            Mailer::smtp(url, from, MAIL_PATIENCE, authorities).map_err(|error| Failure::new(error.to_string()))?
+        }
         None => Mailer::folder(directory.mail(), from),
     };
-    let courier = Courier::new(config.reach, Patience::default());
+    let courier = Courier::new(config.reach, Patience::default(), authorities);
     Ok(DeliverySettings { key: directory.delivery_key(&SystemEntropy)?, courier, mailer })
+}
+
+/// Fails where the file does not say whom to trust: then it would be found out by events that do not arrive.
+fn read_authorities(file: &Path) -> Result<Authorities, Failure> {
+    let text = std::fs::read(file).or_fail(|| format!("read ca_file {}", file.display()))?;
+    Authorities::from_pem(&text)
+        .map_err(|error| Failure::new(format!("ca_file {} cannot be used: {error}", file.display())))
 }
 
 /// Secrets pass through memory, and a core file keeps what was there. The limit is for files; a system that hands cores to a

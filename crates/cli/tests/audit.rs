@@ -22,37 +22,39 @@ fn the_log_is_listed_shown_and_verified() {
     let lines: Vec<_> = listed.stdout.lines().collect();
     assert_eq!(lines.len(), 3, "{}", listed.stdout);
     let words: Vec<_> = lines[1].split_whitespace().collect();
-    assert_eq!((words[0], words[3], words[4], words[5], words[6]), ("4", "operator", "key.updated", id, "socket"));
+    assert_eq!((words[0], words[3], words[4], words[5], words[6]), ("5", "operator", "key.updated", id, "socket"));
     assert_eq!(server.run(&["audit", "list", "--actor", "system"]).stdout, "There are no such events.\n");
     let first = server.run(&["audit", "list", "--limit", "2"]);
     let cursor = first.stderr.trim().strip_prefix("There are more: claviger audit list --cursor ").unwrap();
-    assert_eq!(server.run(&["audit", "list", "--cursor", cursor]).stdout.lines().count(), 3);
+    assert_eq!(server.run(&["audit", "list", "--cursor", cursor]).stdout.lines().count(), 4);
+    let came = server.run(&["audit", "list", "--target", "admin_api", "--actor", "operator"]);
+    assert!(came.stdout.contains("operator  admin.signed_in  admin_api  socket\n"), "{}", came.stdout);
 
-    let shown = server.run(&["audit", "show", "4"]);
+    let shown = server.run(&["audit", "show", "5"]);
     assert!(shown.stdout.ends_with("\n\n~ name: \"CI\" → \"Renamed\"\n"), "{}", shown.stdout);
-    assert!(server.run(&["audit", "show", "3"]).stdout.contains("\n+ scopes: [\"*\"]\n"));
-    assert_eq!(server.run_json(&["audit", "show", "4"])["number"], 4);
-    let missing = server.run(&["audit", "show", "5"]);
+    assert!(server.run(&["audit", "show", "4"]).stdout.contains("\n+ scopes: [\"*\"]\n"));
+    assert_eq!(server.run_json(&["audit", "show", "5"])["number"], 5);
+    let missing = server.run(&["audit", "show", "6"]);
     assert_eq!((missing.code, missing.stdout.as_str()), (1, ""));
 
     let verified = server.run(&["audit", "verify"]);
     assert_eq!(verified.code, 0);
-    let head = verified.stdout.strip_prefix("4 events as they were written, number 1 to 4\nhead  ").unwrap().trim();
+    let head = verified.stdout.strip_prefix("5 events as they were written, number 1 to 5\nhead  ").unwrap().trim();
     assert!(verified.stderr.contains(&format!("claviger audit verify --expect {head}")), "{}", verified.stderr);
     assert_eq!(server.run(&["audit", "verify", "--expect", head]).code, 0);
-    let other = format!("4:{}", "0".repeat(64));
+    let other = format!("5:{}", "0".repeat(64));
     let refused = server.run(&["audit", "verify", "--expect", &other]);
     assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
     assert!(
-        refused.stderr.starts_with("error: the audit log is not as it was written: event 4: "),
+        refused.stderr.starts_with("error: the audit log is not as it was written: event 5: "),
         "{}",
         refused.stderr
     );
     let refused = server.run(&["audit", "verify", "--expect", &other, "--json"]);
     assert_eq!(refused.code, 1);
-    assert_eq!(serde_json::from_str::<Value>(&refused.stdout).unwrap()["first_bad"]["number"], 4);
+    assert_eq!(serde_json::from_str::<Value>(&refused.stdout).unwrap()["first_bad"]["number"], 5);
     let whole = server.run_json(&["audit", "verify"]);
-    assert_eq!((&whole["events"], &whole["first"], &whole["head"]["number"]), (&json!(4), &json!(1), &json!(4)));
+    assert_eq!((&whole["events"], &whole["first"], &whole["head"]["number"]), (&json!(5), &json!(1), &json!(5)));
     assert_eq!(server.run(&["audit", "verify", "--after", &other]).code, 1);
     let nothing_new = server.run(&["audit", "verify", "--after", head]);
     assert_eq!(nothing_new.stdout, format!("0 events as they were written\nhead  {head}\n"));
@@ -69,7 +71,7 @@ fn an_export_is_checked_without_a_server() {
     assert_eq!(exists.code, 1);
     assert!(exists.stderr.contains("is there already"), "{}", exists.stderr);
     create(&server, &organization, &[]);
-    assert_eq!(server.run(&["audit", "export", "--after", "3", file]).code, 0);
+    assert_eq!(server.run(&["audit", "export", "--after", "4", file]).code, 0);
     let whole = server.run(&["audit", "export"]);
     let text = std::fs::read_to_string(file).unwrap();
     assert_eq!((whole.stdout.as_str(), whole.stderr.as_str()), (text.as_str(), ""));
@@ -94,18 +96,18 @@ fn an_export_is_checked_without_a_server() {
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{what}");
         assert!(ran.stderr.contains(what), "{}", ran.stderr);
     };
-    says(&check(&[], &text.replace("\"CI\"", "\"CD\"")), "event 3: its hash");
+    says(&check(&[], &text.replace("\"CI\"", "\"CD\"")), "event 4: its hash");
     says(&check(&[], &without(1)), "event 2: it is missing");
     says(&check(&[], &without(0)), "event 1: it is missing");
-    assert_eq!(check(&[], &without(3)).code, 0);
-    says(&check(&["--expect", noted], &without(3)), "event 4: it was noted down, but the log ends before it");
-    says(&check(&["--expect", noted], ""), "event 4: it was noted down");
+    assert_eq!(check(&[], &without(4)).code, 0);
+    says(&check(&["--expect", noted], &without(4)), "event 5: it was noted down, but the log ends before it");
+    says(&check(&["--expect", noted], ""), "event 5: it was noted down");
     says(&check(&[], "nonsense\n"), "line 1 is not that of an audit export");
     // A part is checked from the event before it on.
     let first: Value = serde_json::from_str(lines[0]).unwrap();
     let before = format!("1:{}", first["hash"].as_str().unwrap());
     let rest = check(&["--after", &before, "--expect", noted], &without(0));
-    assert_eq!((rest.code, rest.stdout.lines().next()), (0, Some("3 events as they were written, number 2 to 4")));
+    assert_eq!((rest.code, rest.stdout.lines().next()), (0, Some("4 events as they were written, number 2 to 5")));
     // What is to be in the file is not what it begins after.
     says(&check(&["--expect", &before], &without(0)), "event 1: it is missing");
     says(&check(&["--after", &before], &text), "event 2: ");

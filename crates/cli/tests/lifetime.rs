@@ -250,6 +250,23 @@ fn every_mistake_in_the_config_file_is_reported_together() {
 }
 
 #[test]
+fn a_file_of_authorities_that_cannot_be_used_stops_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    let config = format!("listen = \"127.0.0.1:0\"\ninternal_listen = \"127.0.0.1:0\"\nca_file = {file:?}\n");
+    std::fs::write(directory.path().join("claviger.toml"), config).unwrap();
+    let serve = || Ran::of(claviger().arg("serve").args(data(directory.path())));
+    let missing = serve();
+    assert_eq!(missing.code, 1);
+    assert!(missing.stderr.contains(&format!("read ca_file {}", file.display())), "{}", missing.stderr);
+    std::fs::write(&file, "not a certificate").unwrap();
+    let empty = serve();
+    assert_eq!(empty.code, 1);
+    assert!(empty.stderr.contains("cannot be used: there is no certificate in it"), "{}", empty.stderr);
+    assert!(!directory.path().join("claviger.db").exists());
+}
+
+#[test]
 fn flags_beat_the_environment_which_beats_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let holders = [0, 1, 2].map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());

@@ -8,12 +8,15 @@ use std::time::{Duration, SystemTime};
 
 use claviger_domain::mail::{EmailAddress, Mail};
 use lettre::message::{Mailbox, SinglePart};
-use lettre::transport::smtp::Error as SmtpError;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::{AsyncSmtpTransportBuilder, Error as SmtpError};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use tokio::fs;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use url::Url;
+
+use crate::authorities::Authorities;
 
 /// Who mails are from: `Claviger <keys@example.com>`, or the address alone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,6 +77,9 @@ pub enum MailerError {
     /// Anybody on the way could read the password.
     #[error("holds a password that would be sent in clear; use smtps:// or ?tls=required")]
     PasswordInClear,
+    /// An authority cannot be trusted.
+    #[error("the certificates of ca_file cannot be used for SMTP")]
+    Authorities,
     /// Not who mails are from.
     #[error("must be an e-mail address such as keys@example.com or \"Keys <keys@example.com>\"")]
     Sender,
@@ -109,10 +115,16 @@ pub enum Mailer {
 }
 
 impl Mailer {
-    /// By SMTP. One mail takes no longer than `patience`.
-    pub fn smtp(url: &SmtpUrl, from: Sender, patience: Duration) -> Result<Self, MailerError> {
+    /// By SMTP. One mail takes no longer than `patience`. The server's certificate may be from these authorities too.
+    pub fn smtp(
+        url: &SmtpUrl,
+        from: Sender,
+        patience: Duration,
+        authorities: &Authorities,
+    ) -> Result<Self, MailerError> {
         let builder =
             AsyncSmtpTransport::<Tokio1Executor>::from_url(url.0.as_str()).map_err(|_| MailerError::SmtpUrl)?;
+        let builder = trusting(builder, url, authorities).map_err(|_| MailerError::Authorities)?;
         Ok(Self::Smtp { transport: Box::new(builder.timeout(Some(patience)).build()), from, patience })
     }
 
@@ -149,6 +161,29 @@ impl Mailer {
             }
         }
     }
+}
+
+/// The same with more roots, as encrypted as the URL says.
+fn trusting(
+    builder: AsyncSmtpTransportBuilder,
+    url: &SmtpUrl,
+    authorities: &Authorities,
+) -> Result<AsyncSmtpTransportBuilder, SmtpError> {
+    if authorities.certificates().is_empty() {
+        return Ok(builder);
+    }
+    let mut parameters = TlsParameters::builder(url.0.host_str().unwrap_or_default().to_owned());
+    for certificate in authorities.certificates() {
+        parameters = parameters.add_root_certificate(Certificate::from_der(certificate.to_vec())?);
+    }
+    let parameters = parameters.build()?;
+    let tls = url.0.query_pairs().find(|(name, _)| name == "tls").map(|(_, value)| value.into_owned());
+    Ok(match (url.0.scheme(), tls.as_deref()) {
+        ("smtps", _) => builder.tls(Tls::Wrapper(parameters)),
+        (_, Some("required")) => builder.tls(Tls::Required(parameters)),
+        (_, Some("opportunistic")) => builder.tls(Tls::Opportunistic(parameters)),
+        _ => builder,
+    })
 }
 
 fn again(reason: &str) -> MailFailure {

@@ -23,10 +23,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::{ClientConfig, crypto};
 use url::Host;
 
 use crate::address::is_public;
+use crate::authorities::Authorities;
 use crate::target::Target;
 
 /// Largest head of an answer.
@@ -125,13 +126,12 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Courier {
-    /// A courier that goes so far and waits so long.
-    pub fn new(reach: Reach, patience: Patience) -> Self {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    /// A courier that goes so far, waits so long and trusts nobody beyond Mozilla's roots but these.
+    pub fn new(reach: Reach, patience: Patience, authorities: &Authorities) -> Self {
         let mut config = ClientConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("the provider has the default versions")
-            .with_root_certificates(roots)
+            .with_root_certificates(authorities.roots())
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self { reach, patience, tls: TlsConnector::from(Arc::new(config)) }
@@ -274,7 +274,7 @@ mod tests {
     fn courier(allows_private_networks: bool) -> Courier {
         let patience =
             Patience { connect: Duration::from_secs(5), whole: Duration::from_secs(5), ..Patience::default() };
-        Courier::new(Reach { allows_http: true, allows_private_networks }, patience)
+        Courier::new(Reach { allows_http: true, allows_private_networks }, patience, &Authorities::default())
     }
 
     /// A URL whose text was not looked at closely.

@@ -36,6 +36,8 @@ pub enum Author {
     Member(MemberId),
     /// Claviger itself, because of the time.
     System,
+    /// Nobody knows who: whoever was turned away without a credential that there ever was.
+    Unknown,
 }
 
 impl std::fmt::Display for Author {
@@ -46,6 +48,7 @@ impl std::fmt::Display for Author {
             Self::Key(id) => id.fmt(f),
             Self::Member(id) => id.fmt(f),
             Self::System => f.write_str("system"),
+            Self::Unknown => f.write_str("unknown"),
         }
     }
 }
@@ -57,6 +60,7 @@ impl std::str::FromStr for Author {
         match text {
             "operator" => Ok(Self::Operator),
             "system" => Ok(Self::System),
+            "unknown" => Ok(Self::Unknown),
             _ => {
                 let token = || text.parse().map(Self::AdminToken);
                 let member = || text.parse().map(Self::Member);
@@ -64,7 +68,7 @@ impl std::str::FromStr for Author {
                     .map(Self::Key)
                     .or_else(|_| token())
                     .or_else(|_| member())
-                    .map_err(|_| WordError("operator, system, adm_…, key_…, mem_…"))
+                    .map_err(|_| WordError("operator, system, unknown, adm_…, key_…, mem_…"))
             }
         }
     }
@@ -218,6 +222,10 @@ actions! {
     AdminTokenCreated = "admin_token.created",
     /// An admin token was ended.
     AdminTokenRevoked = "admin_token.revoked",
+    /// A credential of the admin API was used from where it had not been used for a while.
+    AdminSignedIn = "admin.signed_in",
+    /// A request to the admin API was refused because of who sent it.
+    AdminRefused = "admin.refused",
     /// A webhook endpoint was made.
     WebhookCreated = "webhook.created",
     /// A webhook endpoint was changed, or switched off because it said that it is gone.

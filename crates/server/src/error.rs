@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
-use claviger_app::AppError;
+use claviger_app::{AppError, RefusalReason};
 use claviger_domain::definition::Definition;
 use claviger_domain::denial::Denial;
 use claviger_domain::key::Environment;
@@ -33,7 +33,7 @@ enum Sort {
     /// The key does not pass.
     Denied { denial: Denial, environment: Option<Environment>, missing_scope: Option<String> },
     /// The operator's credential does not pass.
-    NotTheOperator { is_presented: bool },
+    NotTheOperator { why: RefusalReason },
     /// The request was answered before; whoever read its Idempotency-Key gives that answer again.
     Answered { kept: Arc<[u8]> },
     /// Anything else.
@@ -44,6 +44,8 @@ enum Sort {
         field: Option<String>,
         /// What it says beyond that, on the admin API.
         report: Option<Arc<Value>>,
+        /// Set where it is about who asks.
+        why: Option<RefusalReason>,
     },
 }
 
@@ -80,8 +82,29 @@ impl Failure {
     }
 
     /// No admin token, or one that is not valid.
-    pub(crate) fn not_the_operator(is_presented: bool) -> Self {
-        Self(Sort::NotTheOperator { is_presented })
+    pub(crate) fn not_the_operator(why: RefusalReason) -> Self {
+        Self(Sort::NotTheOperator { why })
+    }
+
+    /// Whoever asks may not do this; somebody else may.
+    pub(crate) fn forbidden(message: &str) -> Self {
+        Self::refused(StatusCode::FORBIDDEN, "forbidden", message).about_caller(RefusalReason::Forbidden)
+    }
+
+    fn about_caller(mut self, reason: RefusalReason) -> Self {
+        if let Sort::Refused { why, .. } = &mut self.0 {
+            *why = Some(reason);
+        }
+        self
+    }
+
+    /// Why whoever asked was turned away, if it is about who they are.
+    pub(crate) fn refusal(&self) -> Option<RefusalReason> {
+        match &self.0 {
+            Sort::NotTheOperator { why } => Some(*why),
+            Sort::Refused { why, .. } => *why,
+            Sort::Denied { .. } | Sort::Answered { .. } => None,
+        }
     }
 
     /// A part of the request is wrong; `field` names it if it is one.
@@ -156,7 +179,7 @@ impl Failure {
 
     fn refused(status: StatusCode, code: &'static str, message: &str) -> Self {
         let message = masked(message).chars().take(MESSAGE_CHARS_MAX).collect();
-        Self(Sort::Refused { status, code, message, field: None, report: None })
+        Self(Sort::Refused { status, code, message, field: None, report: None, why: None })
     }
 
     /// What is wrong, for a report on one part of a request: the field and the message.
@@ -171,8 +194,8 @@ impl Failure {
     pub(crate) fn reason(&self) -> &'static str {
         match &self.0 {
             Sort::Denied { denial, .. } => denial.as_str(),
-            Sort::NotTheOperator { is_presented: false } => "no admin token",
-            Sort::NotTheOperator { is_presented: true } => "invalid admin token",
+            Sort::NotTheOperator { why: RefusalReason::NoToken } => "no admin token",
+            Sort::NotTheOperator { .. } => "invalid admin token",
             Sort::Answered { .. } => "answered before",
             Sort::Refused { code, .. } => code,
         }
@@ -183,10 +206,10 @@ impl Failure {
             Sort::Denied { denial, environment, missing_scope } => {
                 wire::denial(definition, *denial, *environment, missing_scope.as_deref())
             }
-            Sort::NotTheOperator { is_presented } => operator_answer(*is_presented),
+            Sort::NotTheOperator { why } => operator_answer(*why != RefusalReason::NoToken),
             // Whoever read the Idempotency-Key gives the kept answer instead of this.
             Sort::Answered { .. } => broken_answer(definition),
-            Sort::Refused { status, code, message, field, report } => {
+            Sort::Refused { status, code, message, field, report, .. } => {
                 let mut answer = wire::error(definition, status.as_u16(), code, message, field.as_deref());
                 let passes = matches!(*status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
                     || *code == IN_USE;
@@ -226,9 +249,11 @@ impl From<AppError> for Failure {
         match error {
             AppError::Invalid { field: Some(field), message } => Self::invalid_field(&field, &message),
             AppError::Invalid { field: None, message } => Self::invalid(None, &message),
-            AppError::Forbidden { message } => Self::refused(StatusCode::FORBIDDEN, "forbidden", &message),
+            AppError::Forbidden { message } => Self::forbidden(&message),
+            AppError::LimitReached { message } => Self::refused(StatusCode::FORBIDDEN, "forbidden", &message),
+            AppError::UnknownMember { what } => Self::not_found(what).about_caller(RefusalReason::UnknownMember),
             AppError::Denied(denial) => Self::denied(denial, None, None),
-            AppError::NotTheOperator => Self::not_the_operator(true),
+            AppError::NotTheOperator => Self::not_the_operator(RefusalReason::RevokedToken),
             AppError::NotFound { what } => Self::not_found(what),
             AppError::Conflict { message } => Self::refused(StatusCode::CONFLICT, "conflict", &message),
             AppError::PreconditionFailed => Self::precondition_failed(),

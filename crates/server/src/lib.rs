@@ -30,6 +30,7 @@ mod requests;
 mod routes;
 mod trace;
 mod views;
+mod visit;
 
 use std::sync::Arc;
 

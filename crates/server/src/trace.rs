@@ -40,6 +40,6 @@ pub(crate) async fn note_route(request: Request, next: Next) -> Response {
 }
 
 /// A method may be any word of the caller's.
-fn known_method(method: &Method) -> &'static str {
+pub(crate) fn known_method(method: &Method) -> &'static str {
     method.as_str().parse().map_or("other", claviger_domain::endpoint::Method::as_str)
 }

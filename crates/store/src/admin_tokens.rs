@@ -89,15 +89,18 @@ pub async fn revoke(tx: &mut Tx, id: AdminTokenId, at: Timestamp) -> Result<(), 
     Ok(())
 }
 
-/// The token with this digest, unless it was revoked.
-pub async fn find_live(connection: &mut Connection, digest: &SecretDigest) -> Result<Option<AdminTokenId>, StoreError> {
-    let id: Option<Vec<u8>> = on_either!(
+/// The token with this digest, revoked or not.
+pub async fn find_by_digest(
+    connection: &mut Connection,
+    digest: &SecretDigest,
+) -> Result<Option<AdminToken>, StoreError> {
+    let row: Option<Row> = on_either!(
         connection,
-        sqlx::query_scalar("SELECT id FROM admin_tokens WHERE digest = $1 AND revoked_at IS NULL")
+        sqlx::query_as("SELECT id, name, created_at, revoked_at FROM admin_tokens WHERE digest = $1")
             .bind(digest.as_bytes().to_vec()),
         fetch_optional
     )?;
-    id.map(|id| Ok(AdminTokenId::from_u128(id_number(TABLE, &id)?))).transpose()
+    row.map(AdminToken::try_from).transpose()
 }
 
 /// The token of that id.

@@ -40,8 +40,26 @@ pub async fn put_mark(tx: &mut Tx, mark: Mark) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Says of all keys past a mark and up to another that their expiry was told, whenever they come by again.
+pub async fn put_told(tx: &mut Tx, past: Mark, reached: Mark) -> Result<(), StoreError> {
+    on_either!(
+        tx.writing().await?,
+        sqlx::query(
+            "UPDATE keys SET expiry_told = expires_at
+             WHERE (expires_at, id) > ($1, $2) AND (expires_at, id) <= ($3, $4) AND parent_id IS NULL AND revoked_at IS NULL",
+        )
+        .bind(past.at.as_micros())
+        .bind(past.key.to_bytes().to_vec())
+        .bind(reached.at.as_micros())
+        .bind(reached.key.to_bytes().to_vec()),
+        execute
+    )?;
+    Ok(())
+}
+
 /// Keys that expired past the mark and until an instant, that one included, in that order, at most `limit`. Those that
-/// were revoked are not among them, and neither are ephemeral ones, whose life is their expiry.
+/// were revoked are not among them, and neither are ephemeral ones, whose life is their expiry, nor those of which just
+/// that expiry was [told](put_told).
 pub async fn list(
     connection: &mut Connection,
     past: Mark,
@@ -53,6 +71,7 @@ pub async fn list(
         sqlx::query_scalar(
             "SELECT id FROM keys
              WHERE (expires_at, id) > ($1, $2) AND expires_at <= $3 AND parent_id IS NULL AND revoked_at IS NULL
+               AND (expiry_told IS NULL OR expiry_told <> expires_at)
              ORDER BY expires_at, id LIMIT $4",
         )
         .bind(past.at.as_micros())

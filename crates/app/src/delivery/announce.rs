@@ -49,13 +49,15 @@ impl Work {
 impl App {
     /// Tells of keys that died by themselves since this was last done; the first time, of none. Nothing is written while
     /// nothing has expired. Returns how many there were.
+    ///
+    /// A clock that is set back takes the mark with it, for keys that are made then die in instants that come again. Those
+    /// that were told of are not told of again: each says which expiry of its own that was.
     pub(super) async fn announce_expired(&self) -> Result<usize, AppError> {
         let mut told = 0;
         loop {
             let now = self.now();
             let mut reader = self.store.read().await?;
             let mark = expiry::find_mark(&mut reader).await?;
-            // A clock that was set back brings instants once more, with other keys that die in them.
             if let Some(mark) = mark.filter(|mark| mark.at <= now)
                 && expiry::list(&mut reader, mark, now, 1).await?.is_empty()
             {
@@ -75,6 +77,9 @@ impl App {
             let whole = Mark { at: now, key: KeyId::from_u128(u128::MAX) };
             let reached = last.filter(|_| !is_all).unwrap_or(whole);
             expiry::put_mark(&mut work.tx, reached).await?;
+            if let Some(past) = mark.filter(|_| !keys.is_empty()) {
+                expiry::put_told(&mut work.tx, past, reached).await?;
+            }
             for key in &keys {
                 work.announce(|id, at| Event::of_key(id, EventType::KeyExpired, at, key));
             }

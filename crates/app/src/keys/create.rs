@@ -201,7 +201,7 @@ pub(super) async fn plan_must_allow(
     let subscription = tx.find_subscription(organization, api.definition.name()).await?;
     let (_, plan) = subscription::terms(&api.definition, subscription.as_ref());
     match plan {
-        Some(plan) if plan.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&kind)) => Err(AppError::forbidden(
+        Some(plan) if plan.kinds.as_ref().is_some_and(|kinds| !kinds.contains(&kind)) => Err(AppError::limit_reached(
             format!("The {} plan ({}) has no {kind} keys. Move to a plan that has them.", plan.title, plan.name),
         )),
         _ => Ok(()),

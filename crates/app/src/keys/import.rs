@@ -17,7 +17,7 @@ use claviger_store::{Tx, keys};
 use serde_json::json;
 
 use super::create::choose_scopes;
-use super::room::{Class, KeyLimit, Place};
+use super::room::{Class, Place};
 use super::{check, find_api};
 use crate::actor::Deed;
 use crate::mutation::Work;
@@ -134,13 +134,13 @@ impl App {
             let place = ImportPlace { organization, api: api.clone(), new: 0, left: 0 };
             places.entry((organization, api)).or_insert(place).new += 1;
         }
-        let mut limits = HashMap::new();
+        let mut rooms = HashMap::new();
         for ((organization, name), place) in &mut places {
             let api = find_api(tx, name).await?;
             let at = Place { organization: *organization, api: &api, class: Class::Standing };
-            let limit = KeyLimit::find(tx, at).await?;
-            place.left = self.room.left(tx, at, &limit, place.new, now).await?;
-            limits.insert((*organization, name.clone()), limit);
+            let left = self.room.left(tx, at, place.new, now).await?;
+            place.left = left.keys;
+            rooms.insert((*organization, name.clone()), left);
         }
         if places.values().any(|place| place.new > place.left) {
             for place in places.values_mut() {
@@ -149,12 +149,12 @@ impl App {
             let all = std::mem::take(&mut sorted.new);
             for (number, key) in all {
                 let of = (key.organization, key.api.clone());
-                match (places.get_mut(&of), limits.get(&of)) {
+                match (places.get_mut(&of), rooms.get(&of)) {
                     (Some(place), _) if place.new < place.left => {
                         place.new += 1;
                         sorted.new.push((number, key));
                     }
-                    (_, Some(limit)) => sorted.refused.push((number, limit.is_reached())),
+                    (_, Some(left)) => sorted.refused.push((number, left.refusal())),
                     (_, None) => {}
                 }
             }

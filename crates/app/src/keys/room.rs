@@ -71,52 +71,66 @@ struct Left {
     /// The limit that it is of: another one is counted for anew.
     limit: i64,
     keys: i64,
+    /// Whether those that ended take up the room.
+    is_kept_full: bool,
     /// When nothing was left: until when that is believed.
     full_until: Timestamp,
+}
+
+/// How many more keys there is room for, and what there is room for no more because of.
+pub(crate) struct RoomLeft {
+    /// At least as many as were wanted, or else exactly so many.
+    pub(crate) keys: i64,
+    limit: KeyLimit,
+    is_kept_full: bool,
+}
+
+impl RoomLeft {
+    /// Why no more keys than these can be made.
+    pub(crate) fn refusal(&self) -> AppError {
+        if self.is_kept_full { too_many_ended() } else { self.limit.is_reached() }
+    }
 }
 
 impl Room {
     /// Takes room for one key, to be made in this transaction.
     pub(crate) async fn take(&self, tx: &mut Tx, place: Place<'_>, now: Timestamp) -> Result<(), AppError> {
-        let limit = KeyLimit::find(tx, place).await?;
-        if self.left(tx, place, &limit, 1, now).await? < 1 {
-            return Err(limit.is_reached());
+        let left = self.left(tx, place, 1, now).await?;
+        if left.keys < 1 {
+            return Err(left.refusal());
         }
         self.use_up(place.organization, place.api.definition.name(), place.class, 1);
         Ok(())
     }
 
-    /// How many more keys there is room for: at least `wanted`, or else exactly so many.
+    /// How many more keys there is room for.
     pub(crate) async fn left(
         &self,
         tx: &mut Tx,
         place: Place<'_>,
-        limit: &KeyLimit,
         wanted: i64,
         now: Timestamp,
-    ) -> Result<i64, AppError> {
+    ) -> Result<RoomLeft, AppError> {
+        let limit = KeyLimit::find(tx, place).await?;
         let name = place.api.definition.name();
         let entry = (place.organization, name.clone(), place.class);
         let is_believed = |left: &&Left| left.limit == limit.keys && (left.keys >= wanted || now < left.full_until);
-        if let Some(left) = self.lock().get(&entry).filter(is_believed) {
-            return Ok(left.keys);
+        if let Some(Left { keys, is_kept_full, .. }) = self.lock().get(&entry).filter(is_believed).copied() {
+            return Ok(RoomLeft { keys, limit, is_kept_full });
         }
         let reader = tx.connection().await?;
         let live = key_counts::count_live(reader, place.organization, name, now).await?;
         let kept = key_counts::count_kept(reader, place.organization, name).await?;
-        let by_limit = limit.keys - place.class.of_counts(live);
-        let by_kept = limits::KEYS_KEPT_PER_ORGANIZATION_MAX - place.class.of_counts(kept);
-        if by_kept <= 0 && by_limit > 0 {
-            return Err(too_many_ended());
-        }
-        let keys = by_limit.min(by_kept).max(0);
+        let by_limit = (limit.keys - place.class.of_counts(live)).max(0);
+        let by_kept = (limits::KEYS_KEPT_PER_ORGANIZATION_MAX - place.class.of_counts(kept)).max(0);
+        let (keys, is_kept_full) = (by_limit.min(by_kept), by_kept < by_limit);
         let full_until = if keys == 0 { Timestamp::from_micros(now.as_micros() + FULL_FOR_MICROS) } else { now };
         let mut places = self.lock();
         if places.len() >= PLACES_MAX {
             places.clear();
         }
-        places.insert(entry, Left { limit: limit.keys, keys, full_until });
-        Ok(keys)
+        places.insert(entry, Left { limit: limit.keys, keys, is_kept_full, full_until });
+        Ok(RoomLeft { keys, limit, is_kept_full })
     }
 
     /// Takes room that was [`left`](Self::left), for keys to be made in this transaction.
@@ -173,7 +187,7 @@ impl KeyLimit {
             Class::Standing => "API keys",
             Class::Ephemeral => "ephemeral API keys",
         };
-        AppError::forbidden(match plan {
+        AppError::limit_reached(match plan {
             Some((title, name)) => format!(
                 "The {title} plan ({name}) allows {keys} {what}, and the organization has as many. \
                  Revoke keys that are not used, or move to a larger plan."
@@ -187,7 +201,7 @@ impl KeyLimit {
 }
 
 fn too_many_ended() -> AppError {
-    AppError::forbidden(format!(
+    AppError::limit_reached(format!(
         "The organization has {} API keys, most of which have ended. Keys that ended are forgotten after {} days; \
          until then no more can be created.",
         limits::KEYS_KEPT_PER_ORGANIZATION_MAX,

@@ -298,9 +298,15 @@ async fn each_mutation_writes_one_event_and_says_who_what_and_how_it_was() {
     assert_eq!(second.before.as_ref().unwrap()["plan"], "pro");
     assert_eq!(second.after.as_ref().unwrap()["plan"], "free");
 
-    // Imports have a test of their own, and so have alerts.
-    let elsewhere =
-        [Action::SubscriptionUpdated, Action::AlertOpened, Action::AlertClosed, Action::AlertSettingsUpdated];
+    // Imports have a test of their own, and so have alerts and visits.
+    let elsewhere = [
+        Action::SubscriptionUpdated,
+        Action::AlertOpened,
+        Action::AlertClosed,
+        Action::AlertSettingsUpdated,
+        Action::AdminSignedIn,
+        Action::AdminRefused,
+    ];
     watch.actions.extend(elsewhere.map(Action::as_str));
     let missing = Action::ALL.iter().filter(|action| !watch.actions.contains(action.as_str())).collect::<Vec<_>>();
     assert_eq!(missing, [&Action::KeysImported]);
@@ -314,7 +320,7 @@ async fn each_mutation_writes_one_event_and_says_who_what_and_how_it_was() {
 }
 
 #[tokio::test]
-async fn what_was_refused_is_not_in_the_log() {
+async fn what_an_operation_refused_is_not_in_the_log() {
     let deployment = Deployment::start().await;
     let app = &*deployment.app;
     let weak = deployment.create("tork", restricted(r#"["evaluate", "api_keys:write"]"#)).await.unwrap();

@@ -1,9 +1,12 @@
 //! Webhooks, to endpoints that take them, refuse them, send them elsewhere and hang.
 
+use std::collections::BTreeSet;
+
 use claviger_app::{
-    Actor, AppError, CreateWebhook, PageRequest, Replay, ShownDelivery, UpdateWebhook, WebhookDelivery, WebhookRow,
+    Actor, AppError, CreateWebhook, PageRequest, Replay, ShownDelivery, UpdateKey, UpdateWebhook, WebhookDelivery,
+    WebhookRow,
 };
-use claviger_courier::{Courier, Mailer, Patience, Reach};
+use claviger_courier::{Authorities, Courier, Mailer, Patience, Reach};
 use claviger_domain::audit::{Action, Author};
 use claviger_domain::event::{Event, EventType};
 use claviger_domain::id::{EventId, OrganizationId, WebhookId};
@@ -386,6 +389,44 @@ async fn keys_that_die_by_themselves_are_told_of_once() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_has_no_key_told_of_twice() {
+    let mut sending = Sending::start().await;
+    sending.run().await;
+    let dies =
+        |name: &str| claviger_app::CreateKey { lifetime: Some(claviger_app::Lifetime::TtlSeconds(100)), ..plain(name) };
+    let born = sending.deployment.app.now();
+    let told = sending.deployment.create("tork", dies("told")).await.unwrap();
+    let moved = sending.deployment.create("tork", dies("moved")).await.unwrap();
+    sending.deployment.clock.advance_seconds(3600);
+    sending.run().await;
+    let expired = |sending: &Sending| {
+        let received = sending.receiver.take();
+        let expired = received.iter().filter(|received| received.kind() == "key.expired");
+        let ids = expired.map(|received| received.document()["data"]["key"]["id"].as_str().unwrap().to_owned());
+        ids.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(expired(&sending), BTreeSet::from([told.id.to_string(), moved.id.to_string()]));
+
+    // All of it comes again. Two keys die in it: one that is made now, one at another instant than was told.
+    sending.deployment.clock.advance_seconds(-3590);
+    assert_eq!(sending.run().await, 0);
+    let made = sending.deployment.create("tork", dies("made")).await.unwrap();
+    let later = UpdateKey { expires_at: Some(born.plus_seconds(120)), ..UpdateKey::default() };
+    commit(sending.deployment.app.update_key(&Actor::operator(), moved.id, later, None)).await.unwrap();
+    sending.run().await;
+    assert_eq!(expired(&sending), BTreeSet::new());
+    sending.deployment.restart().await;
+    sending.deployment.set_up_delivery(None);
+    for seconds in [90, 10, 10, 3000, -3100, 3100, 3600] {
+        sending.deployment.clock.advance_seconds(seconds);
+        sending.run().await;
+    }
+    let received = sending.receiver.take();
+    let ids: Vec<_> = received.iter().map(|received| received.document()["data"]["key"]["id"].clone()).collect();
+    assert_eq!(ids, [json!(made.id), json!(moved.id)], "each once");
+}
+
+#[tokio::test]
 async fn a_queue_has_an_end() {
     let mut sending = Sending::start().await;
     let store = sending.deployment.close().await;
@@ -452,7 +493,7 @@ async fn endpoints_have_a_limit_and_a_place_that_may_be_sent_to() {
     let unset = make(input(None, "https://example.com/")).await;
     assert!(matches!(unset, Err(AppError::Unavailable { .. })), "{unset:?}");
     let mailer = Mailer::folder(deployment.mail_folder(), "keys@example.com".parse().unwrap());
-    let courier = Courier::new(Reach::default(), Patience::default());
+    let courier = Courier::new(Reach::default(), Patience::default(), &Authorities::default());
     app.set_up_delivery(claviger_app::DeliverySettings { key: [7; 32].into(), courier, mailer });
     let mine = Some(deployment.organization);
     for url in ["http://example.com/", "https://127.0.0.1/", "https://[fd00::1]/", "nonsense", ""] {
@@ -479,7 +520,11 @@ async fn a_url_that_was_allowed_is_not_sent_to_when_it_is_no_longer() {
     sending.ping().await;
     sending.deployment.restart().await;
     let mailer = Mailer::folder(sending.deployment.mail_folder(), "keys@example.com".parse().unwrap());
-    let courier = Courier::new(Reach { allows_http: true, allows_private_networks: false }, Patience::default());
+    let courier = Courier::new(
+        Reach { allows_http: true, allows_private_networks: false },
+        Patience::default(),
+        &Authorities::default(),
+    );
     sending.deployment.app.set_up_delivery(claviger_app::DeliverySettings { key: [7; 32].into(), courier, mailer });
     assert_eq!(sending.run().await, 1);
     assert_eq!(sending.receiver.take().len(), 0);

@@ -13,7 +13,9 @@ use claviger_domain::secret::SecretDigest;
 use claviger_store::audit::{self, AuditFilter};
 use claviger_store::keys::Selection;
 
-use crate::suite::support::{Deployment, Held, commit, plain, restrictions, scopes, start_time};
+use crate::suite::support::{
+    Deployment, Held, Kind as Database, commit, plain, restrictions, run_sql, scopes, start_time,
+};
 
 /// A secret of tork's that was issued elsewhere.
 fn secret(prefix: &str, seed: u64) -> String {
@@ -58,7 +60,7 @@ pub(crate) async fn import(deployment: &Deployment, import: ImportKeys) -> Mutat
 pub(crate) fn outcome(done: &ImportedKeys) -> (usize, usize, Vec<(usize, &str)>) {
     let field = |error: &AppError| match error {
         AppError::Invalid { field: Some(field), .. } => field.clone().leak(),
-        AppError::Forbidden { .. } => "forbidden",
+        AppError::LimitReached { .. } => "limit reached",
         other => panic!("{other:?}"),
     };
     (done.imported, done.existing, done.refused.iter().map(|(line, error)| (*line, field(error) as &str)).collect())
@@ -252,14 +254,81 @@ async fn an_organization_has_no_more_keys_by_import_than_by_creation() {
     assert_eq!(import(&deployment, lines(0..max - 2)).await.value.imported, max - 2);
     deployment.create("tork", plain("one more")).await.unwrap();
     let last = import(&deployment, lines(max - 3..max)).await.value;
-    assert_eq!(outcome(&last), (1, 1, vec![(3, "forbidden")]));
-    assert!(matches!(deployment.create("tork", plain("too many")).await, Err(AppError::Forbidden { .. })));
+    assert_eq!(outcome(&last), (1, 1, vec![(3, "limit reached")]));
+    assert!(matches!(deployment.create("tork", plain("too many")).await, Err(AppError::LimitReached { .. })));
     let elsewhere = ImportKey {
         api: "example".parse().unwrap(),
         prefix: "sk_live_".to_owned(),
         ..line(deployment.organization, digest(max + 1))
     };
     assert_eq!(import(&deployment, keys(vec![elsewhere])).await.value.imported, 1);
+}
+
+/// Rows for so many keys more, copied from the one of this name with ids and digests of their own. Nobody has their secrets.
+async fn copy_key(deployment: &Deployment, name: &str, copies: i64) {
+    let (numbers, id, digest) = match crate::DATABASE {
+        Database::Sqlite => (
+            format!("WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {copies})"),
+            "randomblob(16)",
+            "randomblob(32)",
+        ),
+        Database::Postgres => (
+            format!("WITH numbers (n) AS (SELECT generate_series(1, {copies}))"),
+            "decode(md5(n::text), 'hex')",
+            "sha256(n::text::bytea)",
+        ),
+    };
+    let same = "organization, api, name, kind, environment, prefix, hint, scopes, restrictions, metadata, disabled, revoked_at, \
+                revoked_reason, created_at, created_by, revision";
+    let insert = format!(
+        "{numbers} INSERT INTO keys (id, digest, {same}) SELECT {id}, {digest}, {same} FROM keys, numbers WHERE name = '{name}'"
+    );
+    run_sql(&deployment.database, &[&insert]).await;
+}
+
+#[tokio::test]
+async fn keys_that_ended_take_up_room_until_they_are_forgotten() {
+    let deployment = Deployment::start().await;
+    let ended = deployment.create("tork", plain("ended")).await.unwrap();
+    commit(deployment.app.revoke_key(&Actor::operator(), ended.id, None, None)).await.unwrap();
+    copy_key(&deployment, "ended", limits::KEYS_KEPT_PER_ORGANIZATION_MAX - 3).await;
+    let elsewhere = ImportKey {
+        api: "example".parse().unwrap(),
+        prefix: "sk_live_".to_owned(),
+        ..line(deployment.organization, digest(9))
+    };
+    let mut lines: Vec<_> = (1..=4).map(|number| line(deployment.organization, digest(number))).collect();
+    lines.push(elsewhere);
+    let message = |error: &AppError| match error {
+        AppError::LimitReached { message } => message.clone(),
+        other => panic!("{other:?}"),
+    };
+    let expected = "The organization has 100000 API keys, most of which have ended. Keys that ended are forgotten after 90 days; \
+                    until then no more can be created.";
+    let dry = import(&deployment, ImportKeys { dry_run: true, ..keys(lines.clone()) }).await.value;
+    assert_eq!(outcome(&dry), (3, 0, vec![(3, "limit reached"), (4, "limit reached")]));
+    let done = import(&deployment, keys(lines.clone())).await.value;
+    assert_eq!(outcome(&done), outcome(&dry));
+    assert!(done.refused.iter().all(|(_, error)| message(error) == expected), "{:?}", done.refused);
+    // Again: what was taken in is there, and the rest is refused line by line as before.
+    for strict in [false, true] {
+        let again = import(&deployment, ImportKeys { strict, ..keys(lines.clone()) }).await.value;
+        assert_eq!(outcome(&again), (0, 3, vec![(3, "limit reached"), (4, "limit reached")]));
+        assert_eq!(message(&again.refused[0].1), expected);
+    }
+    let refused = deployment.create("tork", plain("too many")).await;
+    assert_eq!(message(&refused.map(drop).unwrap_err()), expected);
+    // Another organization has room of its own.
+    let operator = Actor::operator();
+    let other =
+        commit(deployment.app.create_organization(&operator, "Other".parse().unwrap(), TimeZone::UTC)).await.unwrap();
+    assert_eq!(import(&deployment, keys(vec![line(other.value.id, digest(7))])).await.value.imported, 1);
+    // A key that is forgotten makes room for another, a second later at the latest.
+    let forget = "DELETE FROM keys WHERE digest = (SELECT digest FROM keys WHERE name = 'ended' LIMIT 1)";
+    run_sql(&deployment.database, &[forget]).await;
+    deployment.clock.advance_seconds(1);
+    deployment.create("tork", plain("the last")).await.unwrap();
+    assert!(deployment.create("tork", plain("too many")).await.is_err());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use claviger_app::{Actor, AppError};
-use claviger_courier::Mailer;
+use claviger_courier::{Authorities, Mailer};
 use claviger_domain::id::MailId;
 use claviger_domain::webhook::DeliveryState;
 use claviger_store::mails::{self, MailRow};
@@ -49,7 +49,13 @@ async fn smtp(manner: Manner) -> (Mailer, Arc<Mutex<Vec<String>>>) {
             tokio::spawn(talk(BufReader::new(stream), manner, connection, Arc::clone(&shared)));
         }
     });
-    let mailer = Mailer::smtp(&url, "Keys <keys@example.com>".parse().unwrap(), Duration::from_millis(500)).unwrap();
+    let mailer = Mailer::smtp(
+        &url,
+        "Keys <keys@example.com>".parse().unwrap(),
+        Duration::from_millis(500),
+        &Authorities::default(),
+    )
+    .unwrap();
     (mailer, taken)
 }
 

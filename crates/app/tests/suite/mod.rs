@@ -19,3 +19,4 @@ pub(crate) mod support;
 mod test_keys;
 mod usage_and_definitions;
 mod usage_reports;
+mod visits;

@@ -1,6 +1,7 @@
 //! The operator's own credentials.
 
 use claviger_app::UpdateOrganization;
+use claviger_app::credentials::PresentedAdminToken;
 use claviger_app::{Actor, AppError, Attempt, Mutated, Mutation, Selection};
 use claviger_domain::audit::Source;
 use claviger_domain::definition::Definition;
@@ -17,8 +18,8 @@ const TORK: &str = include_str!("../../../../apis/tork.toml");
 async fn recognised(deployment: &Deployment) -> Actor {
     let (token, secret) =
         commit(deployment.app.create_admin_token(&Actor::operator(), "a token".parse().unwrap())).await.unwrap().value;
-    let found = deployment.app.find_admin_token(&secret.digest()).await.unwrap();
-    assert_eq!(found, Some(token.id));
+    let found = deployment.app.recognise_admin_token(&secret.digest()).await.unwrap();
+    assert_eq!(found, PresentedAdminToken::Live(token.id));
     Actor::admin_token(token.id, Source::Unknown)
 }
 

@@ -22,7 +22,7 @@ fn at(said: SetSubscription, seconds: i64) -> SetSubscription {
 
 fn forbidden(result: Result<impl Sized, AppError>) -> String {
     match result {
-        Err(AppError::Forbidden { message }) => message,
+        Err(AppError::LimitReached { message }) => message,
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it was allowed"),
     }

@@ -8,7 +8,7 @@ use claviger_app::{
     Actor, App, AppError, CreateKey, Database, DeliverySettings, Issued, KeyPlace, Lifetime, Mutated, Mutation,
     SetSubscription, SubscriptionReport,
 };
-use claviger_courier::{Courier, Mailer, Patience, Reach};
+use claviger_courier::{Authorities, Courier, Mailer, Patience, Reach};
 use claviger_domain::audit::Source;
 use claviger_domain::change::Revision;
 use claviger_domain::credential::Credential;
@@ -117,7 +117,7 @@ impl Deployment {
     fn set_up(&self, mailer: Option<Mailer>, key: [u8; 32]) {
         let reach = Reach { allows_http: true, allows_private_networks: true };
         let (whole, body) = (Duration::from_millis(700), Duration::from_millis(300));
-        let courier = Courier::new(reach, Patience { whole, body, ..Patience::default() });
+        let courier = Courier::new(reach, Patience { whole, body, ..Patience::default() }, &Authorities::default());
         let mailer = mailer.unwrap_or_else(|| Mailer::folder(self.mail_folder(), "keys@example.com".parse().unwrap()));
         self.app.set_up_delivery(DeliverySettings { key: key.into(), courier, mailer });
     }

@@ -21,7 +21,7 @@ pub(crate) struct AuditArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// List what was done, newest first
+    /// List what was done, who signed in and who was refused, newest first
     List(AuditListArgs),
     /// Show one event, with what it changed
     Show {
@@ -38,16 +38,16 @@ pub(crate) enum AuditCommand {
 /// `claviger audit list`.
 #[derive(Debug, Args)]
 pub(crate) struct AuditListArgs {
-    /// Only what was done to things of this organization
+    /// Only what was done to things of this organization, or by its members
     #[arg(long, value_name = "ID")]
     org: Option<OrganizationId>,
-    /// Only what `operator`, `system`, or this key or admin token did
+    /// Only what `operator`, `system`, `unknown`, or this key, admin token or member did
     #[arg(long, value_name = "WHO")]
     actor: Option<Author>,
     /// Only this sort, such as key.revoked
     #[arg(long, value_name = "WHAT")]
     action: Option<Action>,
-    /// Only what was done to this id or API
+    /// Only what was done to this id or API; of sign-ins and refusals, the admin token or `admin_api`
     #[arg(long, value_name = "ID")]
     target: Option<String>,
     /// Only since: 2027-01-31 or 2027-01-31T12:00:00Z

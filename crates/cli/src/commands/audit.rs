@@ -70,8 +70,21 @@ fn table(session: &Session, answer: &Value) -> String {
     table.lines()
 }
 
+/// What was done, and of a refusal also why, of what, and how many more there were like it.
 fn what(event: &Value) -> String {
-    if event["unreadable"] == true { "unreadable".to_owned() } else { text(event, "action") }
+    if event["unreadable"] == true {
+        return "unreadable".to_owned();
+    }
+    let after = &event["after"];
+    if event["action"] != "admin.refused" {
+        return text(event, "action");
+    }
+    let more = match after["suppressed"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(more) => format!(", and {more} more"),
+    };
+    let (reason, method, route) = (text(after, "reason"), text(after, "method"), text(after, "route"));
+    format!("admin.refused: {reason}, {method} {route}{more}")
 }
 
 async fn show(session: &Session, number: i64) -> Result<(), Failure> {
@@ -335,6 +348,18 @@ fn progress(events: i64) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_says_why_and_how_many() {
+        let refused = |suppressed: u64| {
+            let after = json!({"reason": "no_token", "method": "GET", "route": "/admin/v1/keys/{id}", "suppressed": suppressed});
+            what(&json!({"action": "admin.refused", "after": after}))
+        };
+        assert_eq!(refused(0), "admin.refused: no_token, GET /admin/v1/keys/{id}");
+        assert_eq!(refused(41), "admin.refused: no_token, GET /admin/v1/keys/{id}, and 41 more");
+        assert_eq!(what(&json!({"action": "admin.signed_in", "after": null})), "admin.signed_in");
+        assert_eq!(what(&json!({"number": 7, "unreadable": true})), "unreadable");
+    }
 
     #[test]
     fn what_changed_is_said_line_by_line() {

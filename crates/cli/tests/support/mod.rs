@@ -187,10 +187,15 @@ impl Drop for TestServer {
     }
 }
 
-/// An ordinary server with the API `example` and one organization, whose id comes with it.
+/// An ordinary server with the API `example` and one organization, whose id comes with it: events 2 and 3 of its log. Event 1 is that
+/// the operator came.
 pub(crate) fn server() -> (tempfile::TempDir, TestServer, String) {
     let directory = tempfile::tempdir().expect("there is room for a directory");
     let server = TestServer::serve_in(directory.path());
+    // The first command is a sign-in, which is written when it has answered.
+    let signed_in = || server.run_json(&["audit", "list", "--action", "admin.signed_in"]);
+    let is_written = (0..200).any(|_| signed_in()["data"].as_array().is_some_and(|events| !events.is_empty()));
+    assert!(is_written, "the sign-in is not in the log");
     let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/../../apis/example.toml");
     let applied = server.run(&["apply", definition]);
     assert_eq!(applied.code, 0, "{}", applied.stderr);

@@ -7,4 +7,4 @@ mod operator;
 
 pub(crate) use caller::{ApiContext, Caller, source_of};
 pub(crate) use id::{Id, Ids};
-pub(crate) use operator::{Operator, OperatorOrMember};
+pub(crate) use operator::{Operator, OperatorOrMember, claimed_member};

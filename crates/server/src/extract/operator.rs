@@ -1,11 +1,11 @@
 //! The operator: whoever holds an admin token or may open the unix socket.
 
 use axum::extract::FromRequestParts;
-use claviger_app::{Actor, AppError};
+use claviger_app::credentials::PresentedAdminToken;
+use claviger_app::{Actor, RefusalReason};
 use claviger_domain::audit::Source;
 use claviger_domain::credential::Credential;
 use claviger_domain::id::MemberId;
-use claviger_domain::peer::Peer;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName};
 use crate::ServerState;
 use crate::error::Failure;
 use crate::idempotency::Keyed;
+use crate::visit::{self, Visit};
 
 /// The caller is the operator.
 pub(crate) struct Operator {
@@ -68,18 +69,26 @@ impl FromRequestParts<ServerState> for Operator {
         let operator = Self::recognise(parts, state, None).await?;
         // Nothing of this is a member's, so that nobody acts for one with rights that they do not have.
         if parts.headers.contains_key(MEMBER) {
-            return Err(Failure::from(AppError::Forbidden { message: "Only the operator can do this.".to_owned() }));
+            return Err(Failure::forbidden("Only the operator can do this."));
         }
         Ok(operator)
     }
 }
 
-/// The member who is acted for. Two lines are two members, so none.
+/// The member who is acted for.
 fn member(headers: &HeaderMap) -> Result<Option<MemberId>, Failure> {
+    let id = claimed_member(headers);
+    if id.is_none() && headers.contains_key(MEMBER) {
+        return Err(Failure::invalid(None, "The header Claviger-Member is not the id of one member."));
+    }
+    Ok(id)
+}
+
+/// The member whom a request names. Two lines are two members, so none.
+pub(crate) fn claimed_member(headers: &HeaderMap) -> Option<MemberId> {
     let mut lines = headers.get_all(MEMBER).iter();
-    let Some(line) = lines.next() else { return Ok(None) };
-    let id = line.to_str().ok().and_then(|text| text.parse().ok()).filter(|_| lines.next().is_none());
-    id.map(Some).ok_or_else(|| Failure::invalid(None, "The header Claviger-Member is not the id of one member."))
+    let id = lines.next()?.to_str().ok()?.parse().ok()?;
+    lines.next().is_none().then_some(id)
 }
 
 impl Operator {
@@ -87,25 +96,32 @@ impl Operator {
         // What is answered to one member is not given again to another.
         let caller = |name: String| member.map_or(name.clone(), |member| format!("{name} {member}"));
         let keyed = parts.extensions.get::<Keyed>().cloned();
-        let source = match parts.extensions.get::<Peer>() {
-            Some(Peer::Socket) => {
-                if let Some(keyed) = &keyed {
-                    keyed.bind(state, caller("operator".to_owned()), &**state.socket_secret)?;
-                }
-                let actor = member.map_or_else(Actor::operator, |member| Actor::member(member, None, Source::Socket));
-                return Ok(Self::new(actor, keyed));
+        let source = visit::source(&parts.extensions);
+        let visit = parts.extensions.get::<Visit>().ok_or_else(|| Failure::broken("an admin route without a visit"))?;
+        if source == Source::Socket {
+            visit.is_recognised();
+            if let Some(keyed) = &keyed {
+                keyed.bind(state, caller("operator".to_owned()), &**state.socket_secret)?;
             }
-            Some(Peer::Address(address)) => Source::Address(*address),
-            None => Source::Unknown,
-        };
+            let actor = member.map_or_else(Actor::operator, |member| Actor::member(member, None, source));
+            return Ok(Self::new(actor, keyed));
+        }
         let lines = parts.headers.get_all(AUTHORIZATION).iter().map(http::HeaderValue::as_bytes);
         let secret = match Credential::from_authorization(lines) {
-            Credential::Missing => return Err(Failure::not_the_operator(false)),
-            Credential::Malformed => return Err(Failure::not_the_operator(true)),
+            Credential::Missing => return Err(Failure::not_the_operator(RefusalReason::NoToken)),
+            Credential::Malformed => return Err(Failure::not_the_operator(RefusalReason::MalformedToken)),
             Credential::Bearer(secret) => secret,
         };
-        let found = state.app.find_admin_token(&secret.digest()).await?;
-        let id = found.ok_or_else(|| Failure::not_the_operator(true))?;
+        let id = match state.app.recognise_admin_token(&secret.digest()).await? {
+            PresentedAdminToken::Live(id) => id,
+            PresentedAdminToken::Revoked(id) => {
+                visit.presented(id);
+                return Err(Failure::not_the_operator(RefusalReason::RevokedToken));
+            }
+            PresentedAdminToken::Unknown => return Err(Failure::not_the_operator(RefusalReason::UnknownToken)),
+        };
+        visit.presented(id);
+        visit.is_recognised();
         if let Some(keyed) = &keyed {
             keyed.bind(state, caller(id.to_string()), secret.expose().as_bytes())?;
         }

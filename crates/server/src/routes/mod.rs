@@ -19,7 +19,7 @@ use utoipa::openapi::OpenApi;
 use crate::ServerState;
 use crate::answer::no_store;
 use crate::error::Failure;
-use crate::{detach, idempotency, trace};
+use crate::{detach, idempotency, trace, visit};
 
 /// The public listener's router.
 pub(crate) fn public(state: ServerState, fallback: Option<Router>) -> Router {
@@ -35,7 +35,8 @@ pub(crate) fn public(state: ServerState, fallback: Option<Router>) -> Router {
 
 /// The internal listener's router.
 pub(crate) fn internal(state: ServerState) -> Router {
-    let (router, _) = admin::router().merge(ops::router()).split_for_parts();
+    let admin = admin::router().layer(from_fn_with_state(state.clone(), visit::layer));
+    let (router, _) = admin.merge(ops::router()).split_for_parts();
     router
         .fallback(no_route)
         .method_not_allowed_fallback(method_not_allowed)

@@ -8,7 +8,7 @@ use axum::Router;
 use claviger_app::{
     Actor, App, AppError, CreateKey, CreateWebhook, Database, DeliverySettings, KeyPlace, Mutated, Mutation,
 };
-use claviger_courier::{Courier, Mailer, Patience, Reach};
+use claviger_courier::{Authorities, Courier, Mailer, Patience, Reach};
 use claviger_domain::address::{ForwardingHeader, TrustedProxies};
 use claviger_domain::definition::Definition;
 use claviger_domain::id::{EventId, InvitationId, KeyId, MemberId, OrganizationId, WebhookId};
@@ -65,7 +65,7 @@ impl Deployment {
         .await
         .unwrap();
         let reach = Reach { allows_http: false, allows_private_networks: false };
-        let courier = Courier::new(reach, Patience::default());
+        let courier = Courier::new(reach, Patience::default(), &Authorities::default());
         let mailer = Mailer::folder(directory.path().join("mail"), "keys@example.com".parse().unwrap());
         app.set_up_delivery(DeliverySettings { key: [9; 32].into(), courier, mailer });
         for text in [definition("plain", "/v1", "pl"), definition("envelope", "/e1", "en")] {

@@ -387,8 +387,8 @@ pub(crate) async fn verifiers_and_admin_tokens_live_and_die(store: Store) {
     tx.commit(NOW).await.unwrap();
     let mut reader = store.read().await.unwrap();
     assert_eq!(verifiers::find(&mut reader, verifier.id).await.unwrap(), Some(verifier.clone()));
-    assert_eq!(admin_tokens::find_live(&mut reader, &digest).await.unwrap(), Some(token.id));
-    assert_eq!(admin_tokens::find_live(&mut reader, &SecretDigest::of("other")).await.unwrap(), None);
+    assert_eq!(admin_tokens::find_by_digest(&mut reader, &digest).await.unwrap(), Some(token.clone()));
+    assert_eq!(admin_tokens::find_by_digest(&mut reader, &SecretDigest::of("other")).await.unwrap(), None);
     assert_eq!(admin_tokens::list(&mut reader).await.unwrap(), std::slice::from_ref(&token));
     drop(reader);
     let mut tx = store.begin().await.unwrap();
@@ -399,7 +399,7 @@ pub(crate) async fn verifiers_and_admin_tokens_live_and_die(store: Store) {
     assert_eq!(admin_tokens::find(tx.connection().await.unwrap(), AdminTokenId::from_u128(9)).await.unwrap(), None);
     tx.commit(NOW).await.unwrap();
     let mut reader = store.read().await.unwrap();
-    assert_eq!(admin_tokens::find_live(&mut reader, &digest).await.unwrap(), None);
+    assert_eq!(admin_tokens::find_by_digest(&mut reader, &digest).await.unwrap(), Some(revoked));
     assert_eq!(verifiers::list(&mut reader).await.unwrap()[0].revoked_at, Some(later(1)));
 }
 

@@ -10,7 +10,7 @@ use claviger_domain::webhook::{DeliveryState, DisabledReason, WebhookEndpoint};
 use claviger_store::deliveries::{Attempt, Delivery, Replay};
 use claviger_store::expiry::Mark;
 use claviger_store::webhooks::WebhookRow;
-use claviger_store::{PageRequest, Store, StoreError, Tx, deliveries, expiry, mails, organizations, webhooks};
+use claviger_store::{PageRequest, Store, StoreError, Tx, deliveries, expiry, keys, mails, organizations, webhooks};
 
 use crate::cases::{NOW, create_keys, key, later, organization, put_place};
 use crate::shared::event as audit_event;
@@ -446,10 +446,10 @@ pub(crate) async fn keys_that_expire_are_found_once(store: Store) {
     let mark = Mark { at: later(5), key: KeyId::from_u128(u128::MAX) };
     expiry::put_mark(&mut tx, mark).await.unwrap();
     tx.commit(NOW).await.unwrap();
-    let mut reader = store.read().await.unwrap();
-    assert_eq!(expiry::find_mark(&mut reader).await.unwrap(), Some(mark));
-    let mut list = async |past, until, limit| {
-        let found = expiry::list(&mut reader, past, until, limit).await.unwrap();
+    let found_mark = expiry::find_mark(&mut store.read().await.unwrap()).await.unwrap();
+    assert_eq!(found_mark, Some(mark));
+    let list = async |past, until, limit| {
+        let found = expiry::list(&mut store.read().await.unwrap(), past, until, limit).await.unwrap();
         found.iter().map(|key| key.id.as_u128()).collect::<Vec<_>>()
     };
     assert_eq!(list(mark, later(9), 9).await, Vec::<u128>::new());
@@ -457,4 +457,14 @@ pub(crate) async fn keys_that_expire_are_found_once(store: Store) {
     assert_eq!(list(mark, later(20), 2).await, [2, 3]);
     assert_eq!(list(Mark { at: later(20), key: KeyId::from_u128(3) }, later(20), 9).await, [4]);
     assert_eq!(list(Mark { at: later(20), key: KeyId::from_u128(u128::MAX) }, later(99), 9).await, Vec::<u128>::new());
+    // What was told is not found again, from wherever one looks, unless it expires at another instant.
+    let mut tx = store.begin().await.unwrap();
+    expiry::put_told(&mut tx, mark, Mark { at: later(20), key: KeyId::from_u128(3) }).await.unwrap();
+    tx.commit(NOW).await.unwrap();
+    let start = Mark { at: NOW, key: KeyId::from_u128(0) };
+    assert_eq!(list(start, later(99), 9).await, [7, 4]);
+    let mut tx = store.begin().await.unwrap();
+    keys::update(&mut tx, &dies(2, 30)).await.unwrap();
+    tx.commit(NOW).await.unwrap();
+    assert_eq!(list(start, later(99), 9).await, [7, 4, 2]);
 }

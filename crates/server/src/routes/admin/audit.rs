@@ -45,7 +45,7 @@ struct EventView {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// Who: `operator`, `system`, or the id of an admin token or key.
+    /// Who: `operator`, `system`, `unknown`, or the id of an admin token, key or member.
     #[schema(value_type = String, example = "operator")]
     actor: Author,
     /// From where: an address, `socket`, `process` or `unknown`.
@@ -54,15 +54,17 @@ struct EventView {
     /// What.
     #[schema(value_type = String, example = "key.revoked")]
     action: Action,
-    /// To what: an id, or the name of an api.
+    /// To what: an id, or the name of an api. Of `admin.signed_in` and `admin.refused`, the admin token that was presented, or
+    /// `admin_api` where none is known.
     target: String,
-    /// Whose the target is, when it is an organization's.
+    /// Whose the target is, when it is an organization's. Of `admin.signed_in` and `admin.refused`, that of the member.
     #[schema(value_type = Option<String>, required)]
     organization: Option<OrganizationId>,
     /// What was otherwise before; `null` when it is new. Never a secret or a digest.
     #[schema(value_type = Option<Object>, required)]
     before: Option<Map<String, Value>>,
-    /// What it is now; `null` when it is gone.
+    /// What it is now; `null` when it is gone. Of `admin.refused`: `reason`, `method`, `route`, `suppressed` (so many other
+    /// refusals were not written since the one before) and `member`, if one was named who is not the actor.
     #[schema(value_type = Option<Object>, required)]
     after: Option<Map<String, Value>>,
     /// The revision that brought it about.
@@ -157,13 +159,13 @@ impl From<AuditVerification> for VerificationView {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the document's side of AuditList")]
 struct AuditListParameters {
-    /// Only what was done to things of this organization.
+    /// Only what was done to things of this organization, or by its members to the admin API.
     organization: Option<String>,
-    /// Only what this actor did: `operator`, `system`, or the id of an admin token or key.
+    /// Only what this actor did: `operator`, `system`, `unknown`, or the id of an admin token, key or member.
     actor: Option<String>,
     /// Only this sort, such as `key.revoked`.
     action: Option<String>,
-    /// Only what was done to this: an id, or the name of an api.
+    /// Only what was done to this: an id, the name of an api, or `admin_api`.
     target: Option<String>,
     /// Only at this instant or later.
     #[param(format = DateTime)]

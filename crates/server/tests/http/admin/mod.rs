@@ -9,4 +9,5 @@ mod members;
 mod organizations;
 mod subscriptions;
 mod usage;
+mod visits;
 mod webhooks;
