@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a program that reports")]
 
+mod networks;
 mod simulation;
 
 use claviger_app::alerts::rules::Thresholds;
@@ -42,6 +43,8 @@ fn main() {
     line("usage_spike, leaked key (x 10)", &outcome.leak, spikes);
     line("usage_spike, slow abuse (x 3)", &outcome.slow, spikes);
     line("denial_burst", &outcome.denials, bursts);
+    let (networks, false_alarms) = networks::simulate(keys, seed);
+    line("new_network, leaked key", &networks, false_alarms);
     println!(
         "usage_spike, on the one key in twenty that comes in bursts which nobody foresees: {unforeseen:.4} more, in the precision too"
     );

@@ -1,5 +1,6 @@
 //! A small month: the rules must not get worse than they were when their figures were written down.
 
+mod networks;
 mod simulation;
 
 use claviger_app::alerts::rules::Thresholds;
@@ -14,6 +15,12 @@ fn incidents_are_found_and_few_alarms_are_false() {
     assert!(outcome.leak.recall() >= 0.8, "{told}");
     assert!(outcome.denials.recall() >= 0.9 && outcome.denials.precision() >= 0.5, "{told}");
     assert!(outcome.false_alarms()[0] <= 0.05 && outcome.false_alarms()[2] <= 0.01, "{told}");
+}
+
+#[test]
+fn thieves_come_from_elsewhere_and_holders_mostly_do_not() {
+    let (score, false_alarms) = networks::simulate(2000, 7);
+    assert!(score.incidents >= 10 && score.recall() >= 0.75 && false_alarms <= 0.3, "{score:?} {false_alarms}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! and no SQL text here, and nothing here decides about presented secrets: that is the engine.
 //!
 //! Reading order: [`App`], [`actor`] (who acts, and how far they see), [`Mutation`] and `writer` (how something is
-//! changed, many at once), [`keys`], [`definitions`], [`usage`], [`audit`], [`visits`] (who came to the admin API), [`delivery`]
+//! changed, many at once), [`keys`], [`definitions`], [`usage`], [`audit`], [`visits`] (who came to the admin API), [`networks`] (from where), [`delivery`]
 //! (how others are told), then the small ones.
 
 pub mod actor;
@@ -24,6 +24,7 @@ pub mod keys;
 mod maintenance;
 pub mod members;
 mod mutation;
+pub mod networks;
 pub mod organizations;
 pub mod subscriptions;
 pub mod usage;
@@ -57,6 +58,7 @@ pub use keys::{
 };
 pub use members::{Invited, RemoveMember, RemovedMember, Rest, UpdateMember};
 pub use mutation::{Commit, Mutated, Mutation};
+pub use networks::{UnknownKeyQuery, UnknownKeyReport};
 pub use organizations::UpdateOrganization;
 pub use subscriptions::{SetSubscription, SubscriptionReport};
 pub use usage::UsageCounts;
@@ -70,6 +72,7 @@ pub use visits::{RefusalReason, Refused, Visitor};
 use delivery::Delivery;
 use follower::Follower;
 use keys::Room;
+use networks::Noted;
 use usage::Ledger;
 use visits::Visits;
 use writer::Writer;
@@ -85,6 +88,7 @@ pub struct App {
     ledger: Ledger,
     delivery: OnceLock<Arc<Delivery>>,
     visits: Visits,
+    noted: Noted,
 }
 
 impl App {
@@ -115,7 +119,18 @@ impl App {
         let (room, ledger) = (Room::default(), Ledger::new(incarnation));
         let delivery = OnceLock::new();
         let (visits, visited) = visits::open();
-        let app = Arc::new(Self { store, engine, writer, room, clock, entropy, ledger, delivery, visits });
+        let app = Arc::new(Self {
+            store,
+            engine,
+            writer,
+            room,
+            clock,
+            entropy,
+            ledger,
+            delivery,
+            visits,
+            noted: Noted::default(),
+        });
         visits::start(&app, visited);
         maintenance::start(&app);
         Ok(app)
@@ -149,6 +164,9 @@ impl App {
         self.write_visits(true).await;
         if let Err(error) = self.flush_usage().await {
             tracing::error!(%error, "usage of the last seconds could not be written");
+        }
+        if let Err(error) = self.write_networks().await {
+            tracing::error!(%error, "from where keys were used in the last seconds could not be written");
         }
         self.store.close().await;
     }

@@ -43,6 +43,9 @@ pub(crate) fn start(app: &Arc<App>) {
             if let Err(error) = app.flush_usage().await {
                 tracing::error!(%error, "usage could not be written; trying again");
             }
+            if let Err(error) = app.write_networks().await {
+                tracing::error!(%error, "from where keys are used could not be written; trying again");
+            }
             let (engine, now) = (Arc::clone(&app.engine), app.now());
             // With very many keys it takes a moment.
             let _ = tokio::task::spawn_blocking(move || shed_expired(&engine, now)).await;
@@ -86,7 +89,7 @@ impl App {
         while let Some(last) = self.forget_dead_keys(past).await? {
             past = Some(last);
         }
-        Ok(())
+        self.forget_networks().await
     }
 
     /// A batch of answers and transactions. Whether there may be more.

@@ -117,3 +117,10 @@ pub const USAGE_EXPORT_ROWS_MAX: u32 = 10_000;
 pub const USAGE_HOURS_KEPT_DAYS: std::ops::RangeInclusive<u16> = 35..=400;
 /// For how many days usage is kept by the day, at least and at most.
 pub const USAGE_DAYS_KEPT_DAYS: std::ops::RangeInclusive<u16> = 35..=3660;
+
+/// Networks of one key that are remembered: one that is used from more comes from everywhere.
+pub const KEY_NETWORKS_MAX: usize = 64;
+/// For so many days a network is remembered that a key is not used from any more.
+pub const KEY_NETWORKS_KEPT_DAYS: i64 = 90;
+/// Pairs of a prefix and a network in an hour that calls with unknown keys are counted by.
+pub const UNKNOWN_KEY_NETWORKS_MAX: usize = 1000;

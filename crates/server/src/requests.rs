@@ -338,12 +338,17 @@ impl FromQuery for OrganizationList {
 pub(crate) fn page<C: std::str::FromStr<Err: std::fmt::Display>>(
     parameters: &mut Parameters,
 ) -> Result<PageRequest<C>, Failure> {
-    let limit = parameters.take("limit")?.unwrap_or(limits::PAGE_ROWS_DEFAULT);
-    if !(1..=limits::PAGE_ROWS_MAX).contains(&limit) {
-        let message = format!("must be from 1 to {}", limits::PAGE_ROWS_MAX);
-        return Err(Failure::invalid_field("limit", &message));
-    }
+    let limit = limit(parameters, limits::PAGE_ROWS_DEFAULT, limits::PAGE_ROWS_MAX)?;
     Ok(PageRequest { after: parameters.take("cursor")?, limit })
+}
+
+/// How many rows at most.
+pub(crate) fn limit(parameters: &mut Parameters, default: u32, most: u32) -> Result<u32, Failure> {
+    let limit = parameters.take("limit")?.unwrap_or(default);
+    if (1..=most).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Failure::invalid_field("limit", &format!("must be from 1 to {most}")))
 }
 
 /// Why a key is revoked.

@@ -27,6 +27,7 @@ pub mod keys;
 mod known;
 pub mod mails;
 pub mod members;
+pub mod networks;
 pub mod organizations;
 pub mod retired_digests;
 mod row;

@@ -8,10 +8,11 @@ use claviger_domain::alert::{Alert, AlertKind};
 use claviger_domain::audit::Author;
 use claviger_domain::id::{AlertId, KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Key};
-use claviger_domain::time::Timestamp;
+use claviger_domain::time::{Timestamp, has_expired};
 use claviger_store::alerts::{self, AlertFilter};
+use claviger_store::networks::KeyNetwork;
 use claviger_store::usage_reports::{Spans, UsageAccount, list_accounts, list_key_hours, sum_by_key, sum_units};
-use claviger_store::{Connection, PageRequest, apis, keys, organizations, subscriptions};
+use claviger_store::{Connection, PageRequest, apis, keys, networks, organizations, subscriptions};
 use serde_json::{Map, Value, json};
 
 use super::rules::{self, HOURS_PER_WEEK, HourCalls, QuotaMark};
@@ -23,6 +24,8 @@ use crate::{Actor, App, AppError, KeyRow};
 
 const HOUR_SECONDS: i64 = 3600;
 const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
+/// What is newer was not judged before, mostly.
+const JUST_NOW_SECONDS: i64 = 900;
 /// What is that many days old is told of.
 const OLD_DAYS: i64 = 90;
 /// So long after the last unusual hour it is over.
@@ -30,6 +33,8 @@ const CALM_SECONDS: i64 = 6 * HOUR_SECONDS;
 /// Weeks of a key's history that an hour is held against.
 const HISTORY_WEEKS: i64 = 8;
 const ROWS_AT_ONCE: u32 = 200;
+/// Networks that an alert names, of those that are new and of others.
+const NETWORKS_NAMED: usize = 5;
 
 /// What an alert is about.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -50,8 +55,8 @@ impl Subject {
 struct Finding {
     /// Since when: an alert that a person closed after this is about the same.
     since: Timestamp,
-    /// Whether it is worse than it was when it was last told of.
-    stage: Option<i64>,
+    /// A figure of the detail that says when it is worse than it was when it was last told of.
+    stage: Option<&'static str>,
     detail: Map<String, Value>,
 }
 
@@ -63,13 +68,14 @@ impl App {
         let now = self.now();
         let mut findings = Findings::new();
         let mut known: HashMap<OrganizationId, AlertSettings> = HashMap::new();
-        // The last hour that is over. Quotas are looked at each time; all keys and their calls once an hour, for they may be
-        // millions.
+        // The last hour that is over. Quotas and networks that are just new are looked at each time; all keys, their calls and
+        // networks once an hour, for they may be millions.
         let hour = now.hour() - 1;
         let is_new_hour = self.ledger.judged_hour.load(Ordering::SeqCst) < hour;
         if is_new_hour {
             self.judge_keys(now, &mut findings).await?;
         }
+        self.judge_networks(now, is_new_hour, &mut findings).await?;
         self.judge_accounts(now, is_new_hour.then_some(hour), &mut known, &mut findings).await?;
         let mut muted = Vec::new();
         for subject in findings.keys() {
@@ -117,6 +123,27 @@ impl App {
             }
             match ids.last() {
                 Some(last) if ids.len() == ROWS_AT_ONCE as usize => after = Some(*last),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// From where keys are used that were not used from there before.
+    async fn judge_networks(&self, now: Timestamp, is_all: bool, findings: &mut Findings) -> Result<(), AppError> {
+        self.write_networks().await?;
+        let seconds = if is_all { rules::NEW_HOURS * HOUR_SECONDS } else { JUST_NOW_SECONDS };
+        let since = now.plus_seconds(-seconds).unwrap_or(now);
+        let mut past = None;
+        loop {
+            let mut reader = self.store.read().await?;
+            let settled = rules::SETTLED_HOURS * HOUR_SECONDS;
+            let ids = networks::list_keys_with_new(&mut reader, since, settled, past, ROWS_AT_ONCE).await?;
+            for row in keys::list_by_id(&mut reader, &ids).await? {
+                let own = networks::list_of_key(&mut reader, row.key.id).await?;
+                judge_networks_of(&row.key, &own, now, findings);
+            }
+            match ids.last() {
+                Some(last) if ids.len() == ROWS_AT_ONCE as usize => past = Some(*last),
                 _ => return Ok(()),
             }
         }
@@ -241,7 +268,7 @@ async fn find_newest(connection: &mut Connection, subject: &Subject) -> Result<O
 
 /// Whether it is told of once more: a day after the last time, or when it has become worse.
 fn is_due(open: &Alert, finding: &Finding, now: Timestamp) -> bool {
-    let is_next_stage = finding.stage.is_some_and(|stage| open.detail.get("days") != Some(&Value::from(stage)));
+    let is_next_stage = finding.stage.is_some_and(|stage| open.detail.get(stage) != finding.detail.get(stage));
     is_next_stage || open.last_repeated_at.plus_seconds(DAY_SECONDS).is_some_and(|at| at <= now)
 }
 
@@ -270,9 +297,31 @@ fn hours_between(from: Timestamp, to: Timestamp) -> i64 {
     (to.as_micros() - from.as_micros()).div_euclid(HOUR_SECONDS * 1_000_000)
 }
 
+/// Keys with a `referrer` restriction are in pages that everybody opens, and one that is dead tells nothing.
+fn judge_networks_of(key: &Key, own: &[KeyNetwork], now: Timestamp, findings: &mut Findings) {
+    let is_dead = key.revocation.is_some() || has_expired(key.expires_at, now);
+    if is_dead || key.disabled || key.restrictions.referrer.is_some() {
+        return;
+    }
+    let first_uses: Vec<i64> = own.iter().map(|network| network.first_seen.hour()).collect();
+    let new = rules::new_networks(&first_uses, now.hour());
+    let Some(newest) = new.last().map(|place| own[*place]) else { return };
+    let named_networks = |places: &mut dyn Iterator<Item = usize>| {
+        places.take(NETWORKS_NAMED).map(|place| Value::from(own[place].network.to_string())).collect::<Vec<_>>()
+    };
+    let mut detail = named(key);
+    detail.insert("networks".to_owned(), named_networks(&mut new.iter().rev().copied()).into());
+    let mut before = (0..own.len()).rev().filter(|place| !new.contains(place));
+    detail.insert("known_networks".to_owned(), named_networks(&mut before).into());
+    detail.insert("first_seen".to_owned(), json!(newest.first_seen));
+    let kind = AlertKind::NewNetwork;
+    let subject = Subject { organization: key.organization, api: key.api.clone(), key: Some(key.id), kind };
+    findings.insert(subject, Finding { since: newest.first_seen, stage: Some("first_seen"), detail });
+}
+
 fn judge_key(row: &KeyRow, now: Timestamp, findings: &mut Findings) {
     let key = &row.key;
-    let mut find = |kind, since: Timestamp, stage: Option<i64>, detail: Map<String, Value>| {
+    let mut find = |kind, since: Timestamp, stage: Option<&'static str>, detail: Map<String, Value>| {
         let subject = Subject { organization: key.organization, api: key.api.clone(), key: Some(key.id), kind };
         findings.insert(subject, Finding { since, stage, detail });
     };
@@ -297,7 +346,7 @@ fn judge_key(row: &KeyRow, now: Timestamp, findings: &mut Findings) {
         find(
             AlertKind::KeyExpiry,
             since,
-            Some(days),
+            Some("days"),
             with(&[("expires_at", json!(expires_at)), ("days", days.into())]),
         );
     }

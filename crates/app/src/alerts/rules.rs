@@ -9,6 +9,15 @@ pub const HOURS_PER_WEEK: usize = 168;
 const HOURS_PER_DAY: i64 = 24;
 /// A week and a day: from then on, whatever day of the week it is has been seen.
 const YOUNG_HOURS: usize = HOURS_PER_WEEK + 24;
+/// So long after its first use a key is known by its networks.
+pub const SETTLED_HOURS: i64 = 7 * HOURS_PER_DAY;
+/// For so long a network is new.
+pub const NEW_HOURS: i64 = 7 * HOURS_PER_DAY;
+/// Whoever has so many networks comes from everywhere.
+const NETWORKS_OF_MANY: usize = 20;
+/// And whoever has had so many new ones in this time goes from place to place.
+const MOVES_OF_MANY: usize = 3;
+const MOVES_HOURS: i64 = 30 * HOURS_PER_DAY;
 /// Of a normal distribution, how many deviations a median absolute deviation is.
 const MAD_TO_DEVIATION: f64 = 1.4826;
 
@@ -186,6 +195,20 @@ pub fn expiry(hours_left: i64) -> Option<u8> {
     [1, 3, 14].into_iter().find(|days| hours_left <= i64::from(*days) * HOURS_PER_DAY)
 }
 
+/// Which networks of a key are new to it, as places in a list of the hours in which the key was first used from each, oldest
+/// first: those of the week before `now`, if the key was in use for a week by then. Who comes from very many networks, or often from another
+/// one, has none.
+pub fn new_networks(first_uses: &[i64], now: i64) -> Vec<usize> {
+    let Some(first) = first_uses.first() else { return Vec::new() };
+    let is_settled = |at: i64| at - first >= SETTLED_HOURS;
+    let is_new = |place: &usize| {
+        let (at, before) = (first_uses[*place], &first_uses[..*place]);
+        let moves = before.iter().filter(|before| is_settled(**before) && at - **before < MOVES_HOURS).count();
+        at > now - NEW_HOURS && is_settled(at) && before.len() < NETWORKS_OF_MANY && moves < MOVES_OF_MANY
+    };
+    (0..first_uses.len()).filter(is_new).collect()
+}
+
 /// Whether something happened too long ago: days since a key was made, rotated or used.
 pub fn is_old(hours_since: i64, days: i64) -> bool {
     hours_since >= days * HOURS_PER_DAY
@@ -241,6 +264,26 @@ mod tests {
         let thresholds = Thresholds::default();
         let found = usual(&history[..6 * HOURS_PER_WEEK]).unwrap();
         assert!(found.median < 600.0 && spike(40_000, Some(found), &thresholds).is_unusual, "{found:?}");
+    }
+
+    #[test]
+    fn a_network_is_new_to_a_key_that_has_settled() {
+        const DAY: i64 = 24;
+        let first = 1000 * DAY;
+        assert_eq!(new_networks(&[], first), [0; 0]);
+        assert_eq!(new_networks(&[first, first + 1, first + 7 * DAY - 1], first + 7 * DAY), [0; 0]);
+        let steady = [first, first + DAY, first + 7 * DAY];
+        assert_eq!(new_networks(&steady, first + 7 * DAY), [2]);
+        assert_eq!(new_networks(&steady, first + 14 * DAY - 1), [2]);
+        assert_eq!(new_networks(&steady, first + 14 * DAY), [0; 0]);
+        // The first three in a month are told of.
+        let moves: Vec<i64> = [0, 10, 12, 14, 16].map(|day| first + day * DAY).to_vec();
+        assert_eq!(new_networks(&moves, first + 16 * DAY), [1, 2, 3]);
+        let later: Vec<i64> = [0, 10, 12, 14, 45].map(|day| first + day * DAY).to_vec();
+        assert_eq!(new_networks(&later, first + 45 * DAY), [4]);
+        let many: Vec<i64> = (0..20).map(|hour| first + hour).chain([first + 60 * DAY]).collect();
+        assert_eq!(new_networks(&many, first + 60 * DAY), [0; 0]);
+        assert_eq!(new_networks(&many[1..], first + 60 * DAY), [19]);
     }
 
     #[test]

@@ -63,13 +63,17 @@ impl App {
         *self.ledger.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
     }
 
+    pub(crate) fn usage_retention(&self) -> UsageRetention {
+        *self.ledger.retention.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes days of hours and forgets what is old, where it is time to: once an hour.
     pub async fn tend_usage(&self) -> Result<(), AppError> {
         let hour = self.now().hour();
         if self.ledger.tended_in.load(Ordering::SeqCst) == hour {
             return Ok(());
         }
-        let retention = *self.ledger.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        let retention = self.usage_retention();
         let mut zones: HashMap<OrganizationId, TimeZone> = HashMap::new();
         let mut after: Option<Place> = None;
         loop {

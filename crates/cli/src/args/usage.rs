@@ -41,6 +41,8 @@ pub(crate) enum UsageCommand {
     List(UsageListArgs),
     /// Write usage out for other programs: hours that are over, live keys only
     Export(UsageExportArgs),
+    /// List who presents keys that are nobody's, by prefix and network
+    UnknownKeys(UnknownKeysArgs),
 }
 
 /// `claviger usage list`.
@@ -54,6 +56,25 @@ pub(crate) struct UsageListArgs {
     pub(crate) period: Option<Month>,
     #[command(flatten)]
     pub(crate) page: PageArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// `claviger usage unknown-keys`.
+#[derive(Debug, Args)]
+pub(crate) struct UnknownKeysArgs {
+    /// Only those that claimed to be for this API
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api: Option<ApiName>,
+    /// Since the hour of: 2027-01-31 or 2027-01-31T12:00:00Z [default: the last 24 hours]
+    #[arg(long, value_name = "TIME", value_parser = values::timestamp)]
+    pub(crate) since: Option<Timestamp>,
+    /// Before [default: now]
+    #[arg(long, value_name = "TIME", value_parser = values::timestamp)]
+    pub(crate) until: Option<Timestamp>,
+    /// At most so many, those with the most calls first [default: 50]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -9,7 +9,7 @@ use claviger_domain::time::Timestamp;
 use serde_json::Value;
 
 use super::{Session, note_next_page};
-use crate::args::usage::{UsageArgs, UsageCommand, UsageExportArgs, UsageListArgs};
+use crate::args::usage::{UnknownKeysArgs, UsageArgs, UsageCommand, UsageExportArgs, UsageListArgs};
 use crate::failure::{Context as _, Failure};
 use crate::output::time::short_value;
 use crate::output::{self, Column, Table, text};
@@ -22,6 +22,7 @@ pub(super) async fn run(args: &UsageArgs) -> Result<(), Failure> {
     match &args.command {
         Some(UsageCommand::List(list)) => list_organizations(&Session::new(&list.client)?, list).await,
         Some(UsageCommand::Export(export)) => write_out(&Session::new(&export.client)?, export).await,
+        Some(UsageCommand::UnknownKeys(args)) => list_unknown_keys(&Session::new(&args.client)?, args).await,
         None => show(&Session::new(&args.client)?, args).await,
     }
 }
@@ -176,6 +177,35 @@ async fn list_organizations(session: &Session, args: &UsageListArgs) -> Result<(
         note_next_page(&answer, &format!("claviger usage list --api {}", args.api));
     }
     Ok(())
+}
+
+async fn list_unknown_keys(session: &Session, args: &UnknownKeysArgs) -> Result<(), Failure> {
+    let query = [
+        ("api", args.api.as_ref().map(ToString::to_string)),
+        ("since", args.since.map(|at| at.to_string())),
+        ("until", args.until.map(|at| at.to_string())),
+        ("limit", args.limit.map(|limit| limit.to_string())),
+    ];
+    let answer = session.server.get(&format!("{PATH}/unknown-keys"), &query).await?;
+    session.show(&answer, || {
+        let columns = [
+            Column::Whole("API"),
+            Column::Whole("PREFIX"),
+            Column::Whole("NETWORK"),
+            Column::Number("CALLS"),
+            Column::Whole("FROM THE HOUR"),
+            Column::Whole("TO THE HOUR"),
+        ];
+        let mut table = Table::new(&columns);
+        for row in output::rows(&answer) {
+            let network = row["network"].as_str().unwrap_or("others").to_owned();
+            let hour = |name: &str| short_value(&row[name], session.now, "-");
+            let calls = grouped(number(&row["calls"]));
+            table.row([text(row, "api"), text(row, "prefix"), network, calls, hour("first_hour"), hour("last_hour")]);
+        }
+        let nobody = "Nobody presented keys that are nobody's.";
+        if output::rows(&answer).is_empty() { nobody.to_owned() } else { table.lines() }
+    })
 }
 
 async fn write_out(session: &Session, args: &UsageExportArgs) -> Result<(), Failure> {

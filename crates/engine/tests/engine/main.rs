@@ -7,6 +7,7 @@ mod directory;
 mod limits;
 mod limits_model;
 mod model;
+mod networks;
 mod plans;
 mod support;
 mod threads;

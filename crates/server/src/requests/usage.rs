@@ -1,6 +1,6 @@
 //! Of whose usage, and of when, a request asks.
 
-use claviger_app::{ExportFormat, ExportQuery, ExportRange, PageRequest, UsageQuery, UsageRange};
+use claviger_app::{ExportFormat, ExportQuery, ExportRange, PageRequest, UnknownKeyQuery, UsageQuery, UsageRange};
 use claviger_domain::day::Month;
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::ApiName;
@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use crate::error::Failure;
 use crate::query::{FromQuery, Parameters};
-use crate::requests::page;
+use crate::requests::{limit, page};
 
 /// Whose usage, and of when.
 #[derive(IntoParams)]
@@ -105,6 +105,35 @@ impl FromQuery for OrganizationUsageList {
     }
 }
 
+/// Which unknown keys.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "the document's side of UnknownKeyQuery")]
+pub(crate) struct UnknownKeyParameters {
+    /// Only those that claimed to be for this api.
+    api: Option<String>,
+    /// From the hour of this instant on; 24 hours before `until` when left out.
+    #[param(format = DateTime)]
+    since: Option<String>,
+    /// Before this instant; now when left out.
+    #[param(format = DateTime)]
+    until: Option<String>,
+    /// Most rows.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+}
+
+impl FromQuery for UnknownKeyQuery {
+    fn from_query(parameters: &mut Parameters) -> Result<Self, Failure> {
+        Ok(Self {
+            api: parameters.take("api")?,
+            since: parameters.take("since")?,
+            until: parameters.take("until")?,
+            limit: limit(parameters, limits::PAGE_ROWS_DEFAULT, limits::PAGE_ROWS_MAX)?,
+        })
+    }
+}
+
 /// What to export, and how.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -153,11 +182,7 @@ impl FromQuery for UsageExportQuery {
             (Some(_), ..) => return Err(Failure::invalid_field("period", "cannot stand beside from or to")),
             (None, None, _) => return Err(Failure::invalid_field("from", "is missing; or name a period")),
         };
-        let limit = parameters.take("limit")?.unwrap_or(limits::USAGE_EXPORT_ROWS_MAX);
-        if !(1..=limits::USAGE_EXPORT_ROWS_MAX).contains(&limit) {
-            let message = format!("must be from 1 to {}", limits::USAGE_EXPORT_ROWS_MAX);
-            return Err(Failure::invalid_field("limit", &message));
-        }
+        let limit = limit(parameters, limits::USAGE_EXPORT_ROWS_MAX, limits::USAGE_EXPORT_ROWS_MAX)?;
         let format =
             format.ok_or_else(|| Failure::invalid_field("format", "is missing: csv, ndjson or cloudevents"))?;
         Ok(Self(ExportQuery { format, organization, api, range, after: parameters.take("cursor")?, limit }))

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use claviger_app::{Calls, DayUsage, KeyUsage, OrganizationUsage, OtherKeys, Quota, UsageCounts, UsageReport};
+use claviger_app::{
+    Calls, DayUsage, KeyUsage, OrganizationUsage, OtherKeys, Quota, UnknownKeyReport, UsageCounts, UsageReport,
+};
 use claviger_domain::day::Day;
 use claviger_domain::id::{KeyId, OrganizationId};
-use claviger_domain::key::{Environment, Kind, Name};
+use claviger_domain::key::{ApiName, Environment, Kind, Name};
 use claviger_domain::period::TimeZone;
 use claviger_domain::plan::PlanName;
 use claviger_domain::time::Timestamp;
@@ -233,5 +235,34 @@ impl From<OrganizationUsage> for OrganizationUsageView {
         let OrganizationUsage { organization, period_start, period_end, plan, quota } = usage;
         let quota = QuotaView::of(plan, quota);
         Self { organization: organization.id, name: organization.name, period_start, period_end, quota }
+    }
+}
+
+/// Calls with keys of a prefix that are nobody's, from a network.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UnknownKeys)]
+pub(crate) struct UnknownKeyView {
+    /// The api that the keys claimed to be for.
+    #[schema(value_type = String)]
+    api: ApiName,
+    /// Their prefix.
+    prefix: String,
+    /// The /24 of IPv4 or /48 of IPv6 that they came from; `null` where it is not known, or there were too many.
+    #[schema(example = "198.51.100.0/24")]
+    network: Option<String>,
+    /// How many calls.
+    calls: i64,
+    /// Beginning of the first hour in which there were some.
+    #[schema(value_type = String, format = DateTime)]
+    first_hour: Timestamp,
+    /// Beginning of the last.
+    #[schema(value_type = String, format = DateTime)]
+    last_hour: Timestamp,
+}
+
+impl From<UnknownKeyReport> for UnknownKeyView {
+    fn from(report: UnknownKeyReport) -> Self {
+        let UnknownKeyReport { api, prefix, network, calls, first_hour, last_hour } = report;
+        Self { api, prefix, network: network.map(|network| network.to_string()), calls, first_hour, last_hour }
     }
 }

@@ -72,6 +72,7 @@ const TABLE: &str = "
     adminImportKeys          401  401     401   401  401     401   401       401  200   200
     adminShowUsage           401  401     401   401  401     401   401       401  200   200
     adminListOrganizationUsage 401 401    401   401  401     401   401       401  200   200
+    adminListUnknownKeys       401 401    401   401  401     401   401       401  200   200
     adminExportUsage         401  401     401   401  401     401   401       401  200   200
     adminListAlerts          401  401     401   401  401     401   401       401  200   200
     adminShowAlert           401  401     401   401  401     401   401       401  200   200

@@ -88,7 +88,7 @@ fn it_is_one_whole_document() {
         assert!(!ids.contains(&id), "{id} twice");
         ids.push(id);
     }
-    assert_eq!(ids.len(), 11 + 57 + 1 + 4);
+    assert_eq!(ids.len(), 11 + 58 + 1 + 4);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod alerts;
 mod cases;
 mod delivery;
+mod networks;
 mod opening;
 mod people;
 mod plans;
@@ -89,6 +90,9 @@ on_both![
     usage::what_is_old_is_forgotten_in_small_parts,
     usage::units_are_what_is_billable_of_all_incarnations,
     usage::an_export_is_read_in_pages,
+    networks::networks_of_keys_are_kept_with_their_first_and_last_use,
+    networks::keys_with_new_networks_are_found_in_pages,
+    networks::unknown_keys_are_added_up_and_forgotten_by_the_hour,
     alerts::one_alert_of_a_key_and_kind_is_open,
     alerts::alerts_are_listed_by_every_filter_and_forgotten,
     alerts::settings_are_kept_and_keys_that_matter_listed,
@@ -109,6 +113,7 @@ fn every_store_function_is_named_in_the_suite() {
         include_str!("cases.rs"),
         include_str!("delivery.rs"),
         include_str!("opening.rs"),
+        include_str!("networks.rs"),
         include_str!("people.rs"),
         include_str!("plans.rs"),
         include_str!("shared.rs"),

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use claviger_app::{ExportFormat, UsageQuery};
+use claviger_app::{ExportFormat, UnknownKeyQuery, UsageQuery};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,15 +14,20 @@ use crate::error::Failure;
 use crate::extract::{Operator, OperatorOrMember};
 use crate::query::Query;
 use crate::requests::usage::{
-    OrganizationUsageList, OrganizationUsageParameters, UsageExportParameters, UsageExportQuery, UsageParameters,
+    OrganizationUsageList, OrganizationUsageParameters, UnknownKeyParameters, UsageExportParameters, UsageExportQuery,
+    UsageParameters,
 };
 use crate::views::List;
-use crate::views::usage::{OrganizationUsageView, UsageView};
+use crate::views::usage::{OrganizationUsageView, UnknownKeyView, UsageView};
 
 const PATH: &str = "/admin/v1/usage";
 
 pub(crate) fn router() -> OpenApiRouter<ServerState> {
-    OpenApiRouter::new().routes(routes!(usage)).routes(routes!(organizations)).routes(routes!(export))
+    OpenApiRouter::new()
+        .routes(routes!(usage))
+        .routes(routes!(organizations))
+        .routes(routes!(export))
+        .routes(routes!(unknown_keys))
 }
 
 /// Show an organization's usage of an api.
@@ -110,4 +115,27 @@ async fn export(
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     *response.body_mut() = export.lines.into();
     Ok(response)
+}
+
+/// List who presents keys that are nobody's.
+///
+/// Calls with keys that are well-formed and not known here, by prefix and by the network that they came from, the most
+/// first: somebody guesses, or a program goes on with a key that was forgotten long ago. Each hour knows some 1,000
+/// networks; the calls from others are counted without one. In the last 24 hours, or between two instants, by whole hours.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/usage/unknown-keys",
+    operation_id = "adminListUnknownKeys",
+    tag = "Usage",
+    params(UnknownKeyParameters),
+    responses((status = 200, description = "Prefixes and networks.", body = List<UnknownKeyView>))
+)]
+async fn unknown_keys(
+    operator: Operator,
+    State(state): State<ServerState>,
+    Query(query): Query<UnknownKeyQuery>,
+) -> Result<Response, Failure> {
+    let found = state.app.list_unknown_keys(operator.actor(), &query).await?;
+    let rows = found.into_iter().map(UnknownKeyView::from).collect();
+    Ok(Answer::ok(&List::bare(rows, None))?.done())
 }
