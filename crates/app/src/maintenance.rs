@@ -11,8 +11,7 @@ use claviger_domain::limits;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 use claviger_engine::Engine;
-use claviger_store::dead_keys;
-use claviger_store::{feed, idempotency, invitations, keys, retired_digests};
+use claviger_store::{alerts, dead_keys, feed, idempotency, invitations, keys, retired_digests};
 
 use crate::actor::Deed;
 use crate::keys::digests;
@@ -21,6 +20,7 @@ use crate::{Actor, App, AppError};
 
 const FLUSH_USAGE_EVERY: Duration = Duration::from_secs(10);
 const FORGET_EVERY_FLUSHES: u32 = 30;
+const JUDGE_EVERY: Duration = Duration::from_secs(5 * 60);
 /// So long an answer is kept for whoever repeats a request.
 const ONE_DAY_SECONDS: i64 = 24 * 3600;
 /// So long after its expiry the engine knows all of a key: no clock is set back by more.
@@ -33,6 +33,7 @@ const FEED_FORGOTTEN_AT_ONCE: u32 = 5000;
 /// Runs until the app is dropped.
 pub(crate) fn start(app: &Arc<App>) {
     let app: Weak<App> = Arc::downgrade(app);
+    let watched = Weak::clone(&app);
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(FLUSH_USAGE_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -60,13 +61,23 @@ pub(crate) fn start(app: &Arc<App>) {
             {
                 tracing::error!(%error, "usage could not be added up by day; trying again");
             }
-            if tick.is_multiple_of(FORGET_EVERY_FLUSHES)
-                && let Err(error) = app.evaluate_alerts().await
-            {
-                tracing::error!(%error, "alerts could not be judged; trying again");
-            }
         }
     });
+    tokio::spawn(judge(watched));
+}
+
+/// Judges alerts now and then, in a task of its own: with millions of keys it takes its time, and usage must not wait for it.
+async fn judge(app: Weak<App>) {
+    let mut ticks = tokio::time::interval(JUDGE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let Some(app) = app.upgrade() else { return };
+        if let Err(error) = app.evaluate_alerts().await {
+            tracing::error!(%error, "alerts could not be judged; trying again");
+        }
+    }
 }
 
 /// Has the engine forget what it need not know of keys that expired.
@@ -100,10 +111,12 @@ impl App {
         let answers = idempotency::delete_before(&mut work.tx, day_ago, FORGOTTEN_AT_ONCE).await?;
         // An invitation whose time is over is shown for as long again.
         let invitations = invitations::delete_expired(&mut work.tx, day_ago, FORGOTTEN_AT_ONCE).await?;
-        if feed > 0 || answers > 0 || invitations > 0 {
+        let year_ago = seconds_ago(work.now, limits::ALERTS_KEPT_DAYS * ONE_DAY_SECONDS);
+        let alerts = alerts::delete_closed_before(&mut work.tx, year_ago, FORGOTTEN_AT_ONCE).await?;
+        if feed > 0 || answers > 0 || invitations > 0 || alerts > 0 {
             work.done(()).commit().await?;
         }
-        Ok(answers >= u64::from(FORGOTTEN_AT_ONCE) || feed >= u64::from(FEED_FORGOTTEN_AT_ONCE))
+        Ok(answers.max(alerts) >= u64::from(FORGOTTEN_AT_ONCE) || feed >= u64::from(FEED_FORGOTTEN_AT_ONCE))
     }
 
     /// A batch of ephemeral keys and of test keys. Whether there may be more.

@@ -6,9 +6,10 @@ use claviger_domain::id::OrganizationId;
 use claviger_domain::key::Name;
 use claviger_domain::organization::{Organization, OrganizationStatus};
 use claviger_domain::period::TimeZone;
-use claviger_store::{Page, PageRequest, organizations};
+use claviger_store::{Page, PageRequest, apis, organizations, subscriptions};
 
 use crate::actor::Deed;
+use crate::usage::report::calendar;
 use crate::{Actor, App, AppError, Mutation};
 
 const NOT_FOUND: AppError = AppError::NotFound { what: "organization" };
@@ -77,6 +78,15 @@ impl App {
         if organization == before {
             let revision = work.tx.revision_before();
             return Ok(work.at(organization, revision));
+        }
+        if organization.time_zone != before.time_zone {
+            for api in apis::list(work.tx.connection().await?).await? {
+                let account = (id, api.definition.name().clone());
+                let reader = work.tx.connection().await?;
+                let subscription = subscriptions::find(reader, id, &account.1).await?;
+                let [old, new] = [&before, &organization].map(|one| calendar(one, subscription.as_ref()));
+                work.keep_period(&account, &old, &new).await?;
+            }
         }
         organizations::put(&mut work.tx, &organization).await?;
         let deed = Deed::new(Action::OrganizationUpdated, id, Some(&before), Some(&organization));

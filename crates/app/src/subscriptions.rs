@@ -14,6 +14,7 @@ use claviger_store::{Tx, apis, organizations, subscriptions};
 use crate::actor::Deed;
 use crate::keys::{Class, KeyLimit, Place};
 use crate::mutation::Work;
+use crate::usage::report::calendar;
 use crate::{Actor, App, AppError, Mutation};
 
 /// The sender's clock may be ahead of ours by so much. What claims to be later would keep out everything until then.
@@ -72,7 +73,8 @@ impl App {
         if Some(event_at) > now.plus_seconds(CLOCK_AHEAD_SECONDS_MAX) {
             return Err(AppError::invalid("event_at", "is in the future"));
         }
-        work.tx.find_organization(organization).await?.ok_or(AppError::NotFound { what: "organization" })?;
+        let owner =
+            work.tx.find_organization(organization).await?.ok_or(AppError::NotFound { what: "organization" })?;
         let api = work.tx.find_api(api).await?.ok_or(AppError::NotFound { what: "API" })?;
         let before = work.tx.find_subscription(organization, api.definition.name()).await?;
         let after = said(&api, organization, before.as_ref(), input, event_at)?;
@@ -82,6 +84,8 @@ impl App {
             let revision = work.tx.revision_before();
             return Ok(work.at(SubscriptionReport { applied: !is_late, ..report }, revision));
         }
+        let (old, new) = (calendar(&owner, before.as_ref()), calendar(&owner, Some(&after)));
+        work.keep_period(&(organization, after.api.clone()), &old, &new).await?;
         subscriptions::put(&mut work.tx, &after).await?;
         let target = format!("{organization} {}", after.api);
         let deed = Deed::new(Action::SubscriptionUpdated, target, before.as_ref(), Some(&after)).of(organization);

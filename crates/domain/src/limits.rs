@@ -94,6 +94,10 @@ pub const WEBHOOKS_AT_ONCE_PER_ENDPOINT_MAX: usize = 4;
 pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 1024;
 /// Attempts of one delivery that are shown, the newest.
 pub const WEBHOOK_ATTEMPTS_SHOWN_MAX: u32 = 50;
+/// Alerts of one kind that are open at once for an organization on an api: who has so many looks at the list.
+pub const ALERTS_OPEN_MAX: i64 = 100;
+/// How long an alert is remembered when it is closed.
+pub const ALERTS_KEPT_DAYS: i64 = 365;
 /// How long a delivery or a mail is remembered when it is over.
 pub const DELIVERY_LOG_DAYS: i64 = 30;
 /// Mails that wait to be sent; further ones are refused.

@@ -131,7 +131,36 @@ impl Period {
     }
 }
 
+/// A billing period that goes on though its calendar was changed while it ran.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RunningPeriod {
+    /// Its [number](Period::number).
+    pub number: u16,
+    /// The first hour, since the Unix epoch, whose units count.
+    pub since: i64,
+}
+
 impl BillingCalendar {
+    /// The period that counts at an instant, where one may go on that began before the calendar was this one: until a period with
+    /// a greater number begins.
+    pub fn running(&self, kept: Option<RunningPeriod>, at: Timestamp) -> Period {
+        let own = self.period(at);
+        let Some(kept) = kept.filter(|kept| kept.number >= own.number) else { return own };
+        let start = Timestamp::from_micros(kept.since.saturating_mul(MICROS_PER_HOUR));
+        Period { number: kept.number, start, end: self.start(i64::from(kept.number) + 1) }
+    }
+
+    /// The period that counts from an instant on at which this calendar takes the place of another, by which `before` ran. A
+    /// period with a greater number begins there and then; units of the hour that is under way count in it.
+    pub fn taking_over(&self, before: Period, at: Timestamp) -> RunningPeriod {
+        let own = self.period(at);
+        if own.number > before.number {
+            RunningPeriod { number: own.number, since: at.hour() }
+        } else {
+            RunningPeriod { number: before.number, since: before.start.hour() }
+        }
+    }
+
     /// The period that an instant is in. Instants before 1970 are in the first.
     pub fn period(&self, at: Timestamp) -> Period {
         let local = at.to_zoned(&self.time_zone.0).date();
@@ -168,6 +197,31 @@ mod tests {
     fn calendar(zone: &str, anchor: Option<u8>) -> BillingCalendar {
         let anchor_day = anchor.map(|day| AnchorDay::try_from(day).unwrap());
         BillingCalendar { time_zone: zone.parse().unwrap(), anchor_day }
+    }
+
+    #[test]
+    fn a_period_goes_on_when_the_calendar_is_changed() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (monthly, mid, late) = (calendar("UTC", None), calendar("UTC", Some(15)), calendar("UTC", Some(25)));
+        let now = at("2026-01-20T10:30:00Z");
+        // January goes on, and ends when the new calendar's does.
+        let kept = mid.taking_over(monthly.running(None, now), now);
+        let running = mid.running(Some(kept), now);
+        assert_eq!((running.start, running.end), (at("2026-01-01T00:00:00Z"), at("2026-02-15T00:00:00Z")));
+        assert_eq!(mid.running(Some(kept), at("2026-02-15T00:00:00Z")), mid.period(at("2026-02-15T00:00:00Z")));
+        // So it does when it was to be December still.
+        let kept = late.taking_over(monthly.running(None, now), now);
+        assert_eq!(
+            (kept.number, late.running(Some(kept), now).start),
+            (monthly.period(now).number, at("2026-01-01T00:00:00Z"))
+        );
+        // And back again, which changes nothing either.
+        let back = monthly.taking_over(late.running(Some(kept), now), now);
+        assert_eq!((back, monthly.running(Some(back), now)), (kept, monthly.period(now)));
+        // From December into January, which begins now.
+        let kept = monthly.taking_over(late.running(None, now), now);
+        let running = monthly.running(Some(kept), now);
+        assert_eq!((running.start, running.end), (at("2026-01-20T10:00:00Z"), at("2026-02-01T00:00:00Z")));
     }
 
     #[test]

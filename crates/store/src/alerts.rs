@@ -129,27 +129,62 @@ pub async fn find_newest(
     row.map(Alert::try_from).transpose()
 }
 
+/// How many alerts of a kind an account has open.
+pub async fn count_open(
+    connection: &mut Connection,
+    organization: OrganizationId,
+    api: &ApiName,
+    kind: AlertKind,
+) -> Result<i64, StoreError> {
+    Ok(on_either!(
+        connection,
+        sqlx::query_scalar(
+            "SELECT COUNT(*) FROM alerts WHERE organization = $1 AND api = $2 AND kind = $3 AND closed_at IS NULL",
+        )
+        .bind(organization.to_bytes().to_vec())
+        .bind(api.as_str())
+        .bind(kind.as_str()),
+        fetch_one
+    )?)
+}
+
+/// The same list for each index that can lead to it, so that each has a query plan of its own: the query says for certain
+/// that a condition holds.
+macro_rules! list_alerts {
+    ($place:literal) => {
+        concat!(
+            "SELECT * FROM alerts WHERE ",
+            $place,
+            " AND ($1 IS NULL OR organization = $1) AND ($2 IS NULL OR api = $2)
+              AND ($3 IS NULL OR key_id = $3) AND ($4 IS NULL OR kind = $4)
+              AND ($5 IS NULL OR (closed_at IS NULL) = $5) AND ($6 IS NULL OR id < $6)
+            ORDER BY id DESC LIMIT $7"
+        )
+    };
+}
+
 /// A page of alerts, newest first.
 pub async fn list(
     connection: &mut Connection,
     filter: &AlertFilter,
     page: PageRequest<AlertId>,
 ) -> Result<Page<Alert>, StoreError> {
+    let query = match (filter.organization, filter.is_open) {
+        (Some(_), Some(true)) => list_alerts!("organization = $1 AND closed_at IS NULL"),
+        (Some(_), _) => list_alerts!("organization = $1"),
+        (None, Some(true)) => list_alerts!("closed_at IS NULL"),
+        (None, _) => list_alerts!("TRUE"),
+    };
     let rows: Vec<Row> = on_either!(
         connection,
-        sqlx::query_as(
-            "SELECT * FROM alerts WHERE ($1 IS NULL OR organization = $1) AND ($2 IS NULL OR api = $2)
-             AND ($3 IS NULL OR key_id = $3) AND ($4 IS NULL OR kind = $4)
-             AND ($5 IS NULL OR (closed_at IS NULL) = $5) AND ($6 IS NULL OR id < $6)
-             ORDER BY id DESC LIMIT $7",
-        )
-        .bind(filter.organization.map(|id| id.to_bytes().to_vec()))
-        .bind(filter.api.as_ref().map(ApiName::as_str))
-        .bind(filter.key.map(|id| id.to_bytes().to_vec()))
-        .bind(filter.kind.map(AlertKind::as_str))
-        .bind(filter.is_open)
-        .bind(page.after.map(|id| id.to_bytes().to_vec()))
-        .bind(i64::from(page.limit) + 1),
+        sqlx::query_as(query)
+            .bind(filter.organization.map(|id| id.to_bytes().to_vec()))
+            .bind(filter.api.as_ref().map(ApiName::as_str))
+            .bind(filter.key.map(|id| id.to_bytes().to_vec()))
+            .bind(filter.kind.map(AlertKind::as_str))
+            .bind(filter.is_open)
+            .bind(page.after.map(|id| id.to_bytes().to_vec()))
+            .bind(i64::from(page.limit) + 1),
         fetch_all
     )?;
     let rows = rows.into_iter().map(Alert::try_from).collect::<Result<_, _>>()?;

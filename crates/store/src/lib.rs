@@ -32,6 +32,7 @@ pub mod organizations;
 pub mod retired_digests;
 mod row;
 mod rows;
+pub mod running_periods;
 pub mod snapshot;
 pub mod subscriptions;
 pub mod usage;

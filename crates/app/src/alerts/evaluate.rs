@@ -2,28 +2,35 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use claviger_domain::alert::{Alert, AlertKind};
 use claviger_domain::audit::Author;
 use claviger_domain::id::{AlertId, KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Key};
+use claviger_domain::limits;
 use claviger_domain::time::{Timestamp, has_expired};
 use claviger_store::alerts::{self, AlertFilter};
 use claviger_store::networks::KeyNetwork;
 use claviger_store::usage_reports::{Spans, UsageAccount, list_accounts, list_key_hours, sum_by_key, sum_units};
-use claviger_store::{Connection, PageRequest, apis, keys, networks, organizations, subscriptions};
+use claviger_store::{Connection, PageRequest, apis, keys, networks, organizations};
 use serde_json::{Map, Value, json};
 
 use super::rules::{self, HOURS_PER_WEEK, HourCalls, QuotaMark};
 use super::settings::{self, AlertSettings};
-use super::{AlertChange, is_closed_by_person};
+use super::{AlertChange, is_closed_by_person_after};
+use crate::mutation::Work;
 use crate::usage::report::Whereabouts;
 use crate::usage::{ALLOWED, ALLOWED_FREE, EXTRA_UNITS};
 use crate::{Actor, App, AppError, KeyRow};
 
 const HOUR_SECONDS: i64 = 3600;
 const DAY_SECONDS: i64 = 24 * HOUR_SECONDS;
+/// After a pause, or at a start, so many hours are judged, and those before are not.
+const HOURS_AT_ONCE_MAX: i64 = 3;
+/// Alerts that are written in one transaction.
+const ALERTS_PER_WRITE: usize = 50;
 /// What is newer was not judged before, mostly.
 const JUST_NOW_SECONDS: i64 = 900;
 /// What is that many days old is told of.
@@ -66,32 +73,21 @@ impl App {
     /// Judges what there is to judge, opens alerts and closes them.
     pub async fn evaluate_alerts(&self) -> Result<(), AppError> {
         let now = self.now();
-        let mut findings = Findings::new();
         let mut known: HashMap<OrganizationId, AlertSettings> = HashMap::new();
-        // The last hour that is over. Quotas and networks that are just new are looked at each time; all keys, their calls and
-        // networks once an hour, for they may be millions.
-        let hour = now.hour() - 1;
-        let is_new_hour = self.ledger.judged_hour.load(Ordering::SeqCst) < hour;
-        if is_new_hour {
-            self.judge_keys(now, &mut findings).await?;
-        }
+        // Hours that are over and were not judged. Quotas and networks that are just new are looked at each time; all keys, their
+        // calls and networks once an hour, for they may be millions.
+        let last = now.hour() - 1;
+        let judged = self.ledger.judged_hour.load(Ordering::SeqCst).max(last - HOURS_AT_ONCE_MAX);
+        let hours = judged + 1..last + 1;
+        let is_new_hour = !hours.is_empty();
+        let mut findings = Findings::new();
         self.judge_networks(now, is_new_hour, &mut findings).await?;
-        self.judge_accounts(now, is_new_hour.then_some(hour), &mut known, &mut findings).await?;
-        let mut muted = Vec::new();
-        for subject in findings.keys() {
-            if self.settings_of(&mut known, subject.organization).await?.muted.contains(&subject.kind) {
-                muted.push(subject.clone());
-            }
-        }
-        for subject in &muted {
-            findings.remove(subject);
-        }
+        self.judge_accounts(now, &hours, &mut known, &mut findings).await?;
         self.close_what_is_over(now, is_new_hour, &findings, &mut known).await?;
-        for (subject, finding) in findings {
-            self.open_or_repeat(subject, finding, now).await?;
-        }
+        self.tell(findings, now, &mut known).await?;
         if is_new_hour {
-            self.ledger.judged_hour.store(hour, Ordering::SeqCst);
+            self.judge_keys(now, &mut known).await?;
+            self.ledger.judged_hour.store(last, Ordering::SeqCst);
         }
         Ok(())
     }
@@ -110,17 +106,24 @@ impl App {
         })
     }
 
-    /// What keys are, whatever they are used for: old, about to expire, forgotten.
-    async fn judge_keys(&self, now: Timestamp, findings: &mut Findings) -> Result<(), AppError> {
+    /// What keys are, whatever they are used for: old, about to expire, forgotten. There may be millions of them, so they are told of
+    /// as they are found.
+    async fn judge_keys(
+        &self,
+        now: Timestamp,
+        known: &mut HashMap<OrganizationId, AlertSettings>,
+    ) -> Result<(), AppError> {
         let mut after = None;
         loop {
             let mut reader = self.store.read().await?;
             let ids = alerts::list_watched_keys(&mut reader, now, after, ROWS_AT_ONCE).await?;
             let rows = keys::list_by_id(&mut reader, &ids).await?;
             drop(reader);
+            let mut findings = Findings::new();
             for row in rows {
-                judge_key(&self.with_last_used(row), now, findings);
+                judge_key(&self.with_last_used(row), now, &mut findings);
             }
+            self.tell(findings, now, known).await?;
             match ids.last() {
                 Some(last) if ids.len() == ROWS_AT_ONCE as usize => after = Some(*last),
                 _ => return Ok(()),
@@ -152,7 +155,7 @@ impl App {
     async fn judge_accounts(
         &self,
         now: Timestamp,
-        hour: Option<i64>,
+        hours: &Range<i64>,
         known: &mut HashMap<OrganizationId, AlertSettings>,
         findings: &mut Findings,
     ) -> Result<(), AppError> {
@@ -167,7 +170,7 @@ impl App {
                 let mut reader = self.store.read().await?;
                 judge_quota(&mut reader, account, now, findings).await?;
                 drop(reader);
-                if let Some(hour) = hour {
+                for hour in hours.clone() {
                     let settings = self.settings_of(known, account.organization).await?.clone();
                     let mut reader = self.store.read().await?;
                     judge_hour(&mut reader, account, hour, &settings, findings).await?;
@@ -188,22 +191,46 @@ impl App {
         loop {
             let mut reader = self.store.read().await?;
             let open = alerts::list(&mut reader, &filter, page).await?;
-            drop(reader);
+            let mut over = Vec::new();
             for alert in &open.rows {
                 let is_muted = self.settings_of(known, alert.organization).await?.muted.contains(&alert.kind);
-                let is_of_hour = matches!(alert.kind, AlertKind::UsageSpike | AlertKind::DenialBurst);
                 let is_calm = alert.last_seen_at.plus_seconds(CALM_SECONDS).is_some_and(|end| end <= now);
-                let is_judged = is_new_hour || matches!(alert.kind, AlertKind::Quota80 | AlertKind::Quota100);
-                let is_over = is_judged && !findings.contains_key(&Subject::of(alert)) && (!is_of_hour || is_calm);
-                if is_muted || is_over {
-                    self.close_by_itself(alert.id).await?;
+                let is_so = match alert.kind {
+                    AlertKind::KeyAge90 | AlertKind::KeyExpiry | AlertKind::KeyUnused90 if is_new_hour => {
+                        self.is_still_so(&mut reader, alert, now).await?
+                    }
+                    AlertKind::UsageSpike | AlertKind::DenialBurst if is_new_hour => {
+                        !is_calm || is_among(findings, alert)
+                    }
+                    AlertKind::NewNetwork if is_new_hour => is_among(findings, alert),
+                    AlertKind::Quota80 | AlertKind::Quota100 => is_among(findings, alert),
+                    _ => true,
+                };
+                if is_muted || !is_so {
+                    over.push(alert.id);
                 }
+            }
+            drop(reader);
+            for alert in over {
+                self.close_by_itself(alert).await?;
             }
             match open.rows.last() {
                 Some(last) if open.more => page.after = Some(last.id),
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Whether what an alert says of a key is so still.
+    async fn is_still_so(&self, reader: &mut Connection, alert: &Alert, now: Timestamp) -> Result<bool, AppError> {
+        let Some(key) = alert.key else { return Ok(false) };
+        let Some(row) = keys::find(reader, key).await? else { return Ok(false) };
+        if row.key.revocation.is_some() || has_expired(row.key.expires_at, now) {
+            return Ok(false);
+        }
+        let mut findings = Findings::new();
+        judge_key(&self.with_last_used(row), now, &mut findings);
+        Ok(is_among(&findings, alert))
     }
 
     async fn close_by_itself(&self, id: AlertId) -> Result<(), AppError> {
@@ -218,18 +245,49 @@ impl App {
         Ok(())
     }
 
-    async fn open_or_repeat(&self, subject: Subject, finding: Finding, now: Timestamp) -> Result<(), AppError> {
+    /// Opens and repeats alerts, a number of them in one transaction.
+    async fn tell(
+        &self,
+        findings: Findings,
+        now: Timestamp,
+        known: &mut HashMap<OrganizationId, AlertSettings>,
+    ) -> Result<(), AppError> {
+        let mut worth = Vec::new();
         let mut reader = self.store.read().await?;
-        let newest = find_newest(&mut reader, &subject).await?;
-        drop(reader);
-        if !is_worth_writing(newest.as_ref(), &subject, &finding, now) {
-            return Ok(());
+        for (subject, finding) in findings {
+            let is_muted = self.settings_of(known, subject.organization).await?.muted.contains(&subject.kind);
+            let newest = if is_muted { None } else { find_newest(&mut reader, &subject).await? };
+            if !is_muted && is_worth_writing(newest.as_ref(), &subject, &finding, now) {
+                worth.push((subject, finding));
+            }
         }
-        let mut work = self.begin(&Actor::system()).await?;
+        drop(reader);
+        while !worth.is_empty() {
+            let batch = worth.split_off(worth.len().saturating_sub(ALERTS_PER_WRITE));
+            let mut work = self.begin(&Actor::system()).await?;
+            let mut is_changed = false;
+            for (subject, finding) in batch {
+                is_changed |= self.open_or_repeat(&mut work, subject, finding, now).await?;
+            }
+            if is_changed {
+                work.done(()).commit().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether anything was written.
+    async fn open_or_repeat(
+        &self,
+        work: &mut Work,
+        subject: Subject,
+        finding: Finding,
+        now: Timestamp,
+    ) -> Result<bool, AppError> {
         // What was read is looked at again, now that nobody else writes.
         let newest = find_newest(work.tx.connection().await?, &subject).await?;
         if !is_worth_writing(newest.as_ref(), &subject, &finding, now) {
-            return Ok(());
+            return Ok(false);
         }
         let Subject { organization, api, key, kind } = subject;
         let (alert, change) = if let Some(open) = newest.filter(|alert| alert.closed.is_none()) {
@@ -238,6 +296,10 @@ impl App {
             let alert = Alert { last_repeated_at, last_seen_at: now, detail: finding.detail, ..open };
             (alert, is_due.then_some(AlertChange::Repeated))
         } else {
+            let reader = work.tx.connection().await?;
+            if alerts::count_open(reader, organization, &api, kind).await? >= limits::ALERTS_OPEN_MAX {
+                return Ok(false);
+            }
             let alert = Alert {
                 id: AlertId::new(work.now, &*self.entropy),
                 organization,
@@ -254,11 +316,14 @@ impl App {
         };
         alerts::put(&mut work.tx, &alert).await?;
         if let Some(change) = change {
-            Self::alert_changed(&mut work, &alert, change).await?;
+            Self::alert_changed(work, &alert, change).await?;
         }
-        work.done(()).commit().await?;
-        Ok(())
+        Ok(true)
     }
+}
+
+fn is_among(findings: &Findings, alert: &Alert) -> bool {
+    findings.contains_key(&Subject::of(alert))
 }
 
 async fn find_newest(connection: &mut Connection, subject: &Subject) -> Result<Option<Alert>, AppError> {
@@ -266,10 +331,17 @@ async fn find_newest(connection: &mut Connection, subject: &Subject) -> Result<O
     Ok(alerts::find_newest(connection, *organization, api, *key, *kind).await?)
 }
 
-/// Whether it is told of once more: a day after the last time, or when it has become worse.
+/// Whether it is told of once more: some time after the last time, or when it has become worse.
 fn is_due(open: &Alert, finding: &Finding, now: Timestamp) -> bool {
     let is_next_stage = finding.stage.is_some_and(|stage| open.detail.get(stage) != finding.detail.get(stage));
-    is_next_stage || open.last_repeated_at.plus_seconds(DAY_SECONDS).is_some_and(|at| at <= now)
+    let pause = match open.kind {
+        // These have their stages.
+        AlertKind::KeyExpiry => return is_next_stage,
+        // Nobody does anything about it within a day.
+        AlertKind::KeyAge90 | AlertKind::KeyUnused90 => 7 * DAY_SECONDS,
+        _ => DAY_SECONDS,
+    };
+    is_next_stage || open.last_repeated_at.plus_seconds(pause).is_some_and(|at| at <= now)
 }
 
 fn is_worth_writing(newest: Option<&Alert>, subject: &Subject, finding: &Finding, now: Timestamp) -> bool {
@@ -280,7 +352,7 @@ fn is_worth_writing(newest: Option<&Alert>, subject: &Subject, finding: &Finding
             let is_of_hour = matches!(subject.kind, AlertKind::UsageSpike | AlertKind::DenialBurst);
             is_of_hour || is_due(open, finding, now)
         }
-        Some(closed) => !(is_closed_by_person(closed) && closed.opened_at >= finding.since),
+        Some(closed) => !is_closed_by_person_after(closed, finding.since),
     }
 }
 
@@ -360,8 +432,7 @@ async fn judge_quota(
 ) -> Result<(), AppError> {
     let Some(organization) = organizations::find(reader, account.organization).await? else { return Ok(()) };
     let Some(api) = apis::find(reader, &account.api).await? else { return Ok(()) };
-    let subscription = subscriptions::find(reader, organization.id, &account.api).await?;
-    let whereabouts = Whereabouts::new(&organization, &api, subscription.as_ref());
+    let whereabouts = Whereabouts::find(reader, &organization, &api).await?;
     let (Some(limit), period) = (whereabouts.limit(), whereabouts.period(now)) else { return Ok(()) };
     let place = (account.organization, account.api.clone());
     let used = sum_units(reader, &place, &period.hours()).await?.unsigned_abs();

@@ -160,6 +160,6 @@ fn words(alert: &Alert, organization: &str) -> (String, String) {
 }
 
 /// Whether a person closed it.
-fn is_closed_by_person(alert: &Alert) -> bool {
-    alert.closed.is_some_and(|(_, by)| by != Author::System)
+fn is_closed_by_person_after(alert: &Alert, since: Timestamp) -> bool {
+    alert.closed.is_some_and(|(at, by)| by != Author::System && at >= since)
 }

@@ -21,6 +21,7 @@ use super::{Delivery, Place};
 use crate::{Actor, App, AppError};
 
 /// So often it is asked what is due, when nobody says that something is.
+const REASON_CHARS_MAX: usize = 500;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The same while the database is away.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -265,7 +266,7 @@ impl App {
         let (id, seconds) = (row.event.to_string(), at.as_micros().div_euclid(1_000_000));
         let signature = claviger_courier::signature::sign(&keys, &id, seconds, &row.body);
         let post = Post { id: &id, seconds, signature: &signature, body: &row.body };
-        delivery.courier.post(&target, post).await.map_err(|error| error.to_string())
+        delivery.courier.post(&target, post).await.map_err(|error| shortened(&error.to_string()))
     }
 
     async fn record_event(
@@ -313,6 +314,11 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Why nothing arrived, for the log: what the other side says of itself may be long.
+fn shortened(reason: &str) -> String {
+    reason.chars().take(REASON_CHARS_MAX).collect()
 }
 
 fn given_up(row: Row, reason: String, now: Timestamp) -> Row {

@@ -16,7 +16,7 @@ use claviger_domain::organization::Organization;
 use claviger_domain::period::TimeZone;
 use claviger_domain::time::Timestamp;
 use claviger_store::usage_reports::{ExportPart, ExportRow, UsageAccount, find_account, list_accounts, list_export};
-use claviger_store::{Connection, apis, keys, organizations, subscriptions};
+use claviger_store::{Connection, apis, keys, organizations};
 use serde::Serialize;
 
 use super::Place;
@@ -278,8 +278,7 @@ async fn export_range(
         ExportRange::Between { from, to } => from.hour()..to.map_or(closed, Timestamp::hour),
         ExportRange::Period(month) => {
             let Some(api) = apis::find(reader, &account.api).await? else { return Ok(0..0) };
-            let subscription = subscriptions::find(reader, organization.id, &account.api).await?;
-            Whereabouts::new(organization, &api, subscription.as_ref()).hours_of(month)
+            Whereabouts::find(reader, organization, &api).await?.hours_of(month)
         }
     };
     if query.format == ExportFormat::CloudEvents && range.start < account.pruned_before {

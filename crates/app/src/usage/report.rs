@@ -12,13 +12,13 @@ use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Environment, Key};
 use claviger_domain::limits;
 use claviger_domain::organization::Organization;
-use claviger_domain::period::{BillingCalendar, Period, TimeZone};
+use claviger_domain::period::{BillingCalendar, Period, RunningPeriod, TimeZone};
 use claviger_domain::plan::PlanName;
 use claviger_domain::scope::Scope;
 use claviger_domain::subscription::{Subscription, terms};
 use claviger_domain::time::Timestamp;
 use claviger_store::usage_reports::{Spans, StartSum, find_account, sum_by_key, sum_by_start, sum_units};
-use claviger_store::{Connection, Page, PageRequest, apis, keys, organizations, subscriptions};
+use claviger_store::{Connection, Page, PageRequest, apis, keys, organizations, running_periods, subscriptions};
 
 use super::{ALLOWED, ALLOWED_FREE, Bucket, EXTRA_UNITS, Place, UsageCounts};
 use crate::actor::{Acting, Need};
@@ -178,27 +178,39 @@ impl Calls {
 pub(crate) struct Whereabouts {
     place: Place,
     calendar: BillingCalendar,
+    /// The period that goes on since the calendar was another.
+    kept: Option<RunningPeriod>,
     plan: Option<PlanName>,
     limit: Option<u64>,
 }
 
+/// The calendar of an account.
+pub(crate) fn calendar(organization: &Organization, subscription: Option<&Subscription>) -> BillingCalendar {
+    let anchor_day = subscription.and_then(|subscription| subscription.anchor_day);
+    BillingCalendar { time_zone: organization.time_zone.clone(), anchor_day }
+}
+
 impl Whereabouts {
-    pub(crate) fn new(organization: &Organization, api: &Api, subscription: Option<&Subscription>) -> Self {
-        let (_, plan) = terms(&api.definition, subscription);
-        Self {
-            place: (organization.id, api.definition.name().clone()),
-            calendar: BillingCalendar {
-                time_zone: organization.time_zone.clone(),
-                anchor_day: subscription.and_then(|subscription| subscription.anchor_day),
-            },
+    pub(crate) async fn find(
+        reader: &mut Connection,
+        organization: &Organization,
+        api: &Api,
+    ) -> Result<Self, AppError> {
+        let name = api.definition.name();
+        let subscription = subscriptions::find(reader, organization.id, name).await?;
+        let (_, plan) = terms(&api.definition, subscription.as_ref());
+        Ok(Self {
+            place: (organization.id, name.clone()),
+            calendar: calendar(organization, subscription.as_ref()),
+            kept: running_periods::find(reader, organization.id, name).await?,
             plan: plan.map(|plan| plan.name.clone()),
             limit: plan.and_then(|plan| plan.quota),
-        }
+        })
     }
 
     /// The hours of a range, and whether they are those of the present period.
     fn hours(&self, range: UsageRange, now: Timestamp) -> Result<(Range<i64>, bool), AppError> {
-        let current = self.calendar.period(now);
+        let current = self.period(now);
         let period = match range {
             UsageRange::Current => current,
             UsageRange::Period(month) => self.calendar.period_of(month),
@@ -225,7 +237,7 @@ impl Whereabouts {
 
     /// The billing period that an instant is in.
     pub(crate) fn period(&self, at: Timestamp) -> Period {
-        self.calendar.period(at)
+        self.calendar.running(self.kept, at)
     }
 
     /// The hours of the period that begins in a month.
@@ -321,8 +333,7 @@ impl App {
         let found = organizations::list(&mut reader, page).await?;
         let mut listed = Vec::with_capacity(found.rows.len());
         for organization in found.rows {
-            let subscription = subscriptions::find(&mut reader, organization.id, api.definition.name()).await?;
-            let whereabouts = Whereabouts::new(&organization, &api, subscription.as_ref());
+            let whereabouts = Whereabouts::find(&mut reader, &organization, &api).await?;
             let (hours, is_current) = whereabouts.hours(range, now)?;
             listed.push((organization, whereabouts, hours, is_current));
         }
@@ -361,8 +372,7 @@ async fn find_whereabouts(
     let found = organizations::find(reader, organization).await?;
     let organization = found.ok_or(AppError::NotFound { what: "organization" })?;
     let api = apis::find(reader, api).await?.ok_or(AppError::NotFound { what: "API" })?;
-    let subscription = subscriptions::find(reader, organization.id, api.definition.name()).await?;
-    Ok(Whereabouts::new(&organization, &api, subscription.as_ref()))
+    Whereabouts::find(reader, &organization, &api).await
 }
 
 /// Everything, added up in all the ways that a report shows.

@@ -6,14 +6,16 @@ use claviger_domain::definition::Api;
 use claviger_domain::id::OrganizationId;
 use claviger_domain::key::ApiName;
 use claviger_domain::organization::Organization;
-use claviger_domain::period::BillingCalendar;
-use claviger_domain::subscription::{Subscription, terms};
+use claviger_domain::period::{BillingCalendar, RunningPeriod};
+use claviger_domain::subscription::Subscription;
 use claviger_domain::time::Timestamp;
 use claviger_engine::Engine;
 use claviger_store::usage::Account;
 use claviger_store::usage_reports::{Spans, find_account, list_account_units, list_accounts, list_key_units};
-use claviger_store::{Store, StoreError, apis, organizations, subscriptions};
+use claviger_store::{Store, StoreError, apis, organizations, running_periods, subscriptions};
 
+use super::report::calendar;
+use crate::mutation::Work;
 use crate::{App, AppError};
 
 /// Accounts that are read at once.
@@ -42,6 +44,7 @@ pub(crate) async fn seed(store: &Store, engine: &Engine, now: Timestamp) -> Resu
     let all = subscriptions::list_all(&mut reader).await?;
     let subscriptions: HashMap<Account, Subscription> =
         all.into_iter().map(|one| ((one.organization, one.api.clone()), one)).collect();
+    let kept: HashMap<Account, RunningPeriod> = running_periods::list_all(&mut reader).await?.into_iter().collect();
     let mut after: Option<Account> = None;
     loop {
         let accounts = list_accounts(&mut reader, (None, None), after.as_ref(), ACCOUNTS_AT_ONCE).await?;
@@ -52,11 +55,9 @@ pub(crate) async fn seed(store: &Store, engine: &Engine, now: Timestamp) -> Resu
             let place = (account.organization, account.api);
             let (Some(api), Some(organization)) = (apis.get(&place.1), organizations.get(&place.0)) else { continue };
             let subscription = subscriptions.get(&place);
-            let time_zone = organization.time_zone.clone();
-            let anchor_day = subscription.and_then(|subscription| subscription.anchor_day);
-            let period = BillingCalendar { time_zone, anchor_day }.period(now);
-            let (_, plan) = terms(&api.definition, subscription);
-            let by_key = plan.is_some_and(|plan| plan.key_quota.is_some());
+            let period = calendar(organization, subscription).running(kept.get(&place).copied(), now);
+            // Also on plans without such a quota: one that has one may be bought before the period ends.
+            let by_key = api.definition.plans().iter().any(|plan| plan.key_quota.is_some());
             periods.insert(place, (period, by_key));
         }
         let since: Vec<(Account, i64)> =
@@ -77,5 +78,23 @@ pub(crate) async fn seed(store: &Store, engine: &Engine, now: Timestamp) -> Resu
         if is_last {
             return Ok(());
         }
+    }
+}
+
+impl Work {
+    /// Lets the billing period of an account go on though its calendar is about to be another: what the engine holds against it
+    /// now must be found again after a restart.
+    pub(crate) async fn keep_period(
+        &mut self,
+        account: &Account,
+        before: &BillingCalendar,
+        after: &BillingCalendar,
+    ) -> Result<(), AppError> {
+        if before == after {
+            return Ok(());
+        }
+        let kept = running_periods::find(self.tx.connection().await?, account.0, &account.1).await?;
+        let running = after.taking_over(before.running(kept, self.now), self.now);
+        Ok(running_periods::put(&mut self.tx, account, running).await?)
     }
 }

@@ -34,7 +34,7 @@ fn call(deployment: &Deployment, key: &Held, times: usize) {
 }
 
 #[tokio::test]
-async fn an_old_secret_is_told_of_daily_until_it_is_rotated() {
+async fn an_old_secret_is_told_of_weekly_until_it_is_rotated() {
     let deployment = Deployment::start().await;
     let key = deployment.create("tork", plain("Production")).await.unwrap();
     deployment.clock.advance_seconds(90 * DAY_SECONDS - 1);
@@ -51,7 +51,7 @@ async fn an_old_secret_is_told_of_daily_until_it_is_rotated() {
     );
     assert_eq!((&alert.detail["name"], &alert.detail["prefix"]), (&"Production".into(), &"tork_live_".into()));
     assert!(key.secret.ends_with(alert.detail["hint"].as_str().unwrap()));
-    deployment.clock.advance_seconds(DAY_SECONDS - 1);
+    deployment.clock.advance_seconds(7 * DAY_SECONDS - 1);
     assert_eq!(judged(&deployment).await, opened);
     deployment.clock.advance_seconds(1);
     let repeated = judged(&deployment).await;
@@ -226,4 +226,36 @@ async fn a_muted_kind_closes_and_does_not_open() {
     settings.thresholds.burst_share = f64::NAN;
     let refused = deployment.app.put_alert_settings(&operator, organization, settings).await;
     assert_eq!(invalid_field(refused).as_deref(), Some("thresholds.burst_share"));
+}
+
+#[tokio::test]
+async fn who_closes_an_alert_late_is_not_told_of_the_same_again() {
+    let deployment = Deployment::start().await;
+    let lifetime = Some(Lifetime::TtlSeconds(14 * DAY_SECONDS));
+    deployment.create("tork", CreateKey { lifetime, ..plain("Short") }).await.unwrap();
+    deployment.clock.advance_seconds(2 * HOUR_SECONDS);
+    assert_eq!(kinds(&judged(&deployment).await), [(AlertKind::KeyExpiry, true)]);
+    // Two and a half days before it expires, when it was told of for the second time.
+    deployment.clock.advance_seconds(14 * DAY_SECONDS - 62 * HOUR_SECONDS);
+    let told = judged(&deployment).await;
+    assert_eq!(told[0].detail["days"], 3);
+    commit(deployment.app.close_alert(&Actor::operator(), told[0].id)).await.unwrap();
+    deployment.clock.advance_seconds(HOUR_SECONDS);
+    assert_eq!(kinds(&judged(&deployment).await), [(AlertKind::KeyExpiry, false)]);
+    // The last day is another matter.
+    deployment.clock.advance_seconds(36 * HOUR_SECONDS);
+    assert_eq!(kinds(&judged(&deployment).await), [(AlertKind::KeyExpiry, false), (AlertKind::KeyExpiry, true)]);
+}
+
+#[tokio::test]
+async fn a_hundred_alerts_of_a_kind_are_open_at_most() {
+    let deployment = Deployment::start().await;
+    let lifetime = Some(Lifetime::TtlSeconds(14 * DAY_SECONDS));
+    for number in 0..105 {
+        deployment.create("tork", CreateKey { lifetime, ..plain(&format!("key {number}")) }).await.unwrap();
+    }
+    deployment.clock.advance_seconds(2 * HOUR_SECONDS);
+    assert_eq!(judged(&deployment).await.len(), 100);
+    deployment.clock.advance_seconds(DAY_SECONDS);
+    assert_eq!(judged(&deployment).await.len(), 100);
 }

@@ -1,6 +1,6 @@
 //! Plans, subscriptions and key limits.
 
-use claviger_app::{Actor, AppError, CreateKey, SetSubscription};
+use claviger_app::{Actor, AppError, CreateKey, SetSubscription, UpdateOrganization, UsageQuery};
 use claviger_domain::audit::Source;
 use claviger_domain::definition::Definition;
 use claviger_domain::denial::Denial;
@@ -8,7 +8,7 @@ use claviger_domain::key::Kind;
 use claviger_domain::subscription::{AnchorDay, BillingState, Gate};
 use claviger_domain::time::Timestamp;
 
-use super::support::{Deployment, commit, ephemeral, invalid_field, of_kind, plain, plan, start_time};
+use super::support::{Deployment, commit, ephemeral, invalid_field, of_kind, plain, plan, start_time, tork_with};
 
 const TORK: &str = include_str!("../../../../apis/tork.toml");
 
@@ -218,4 +218,43 @@ async fn a_plan_that_somebody_has_cannot_go() {
     assert!(message.contains("plan \"enterprise\" is the plan of 1 organizations"), "{message}");
     deployment.subscribe("tork", plan("pro")).await.unwrap();
     commit(deployment.app.apply_definition(&Actor::operator(), gone, false)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_used_stays_used_over_a_restart_when_the_period_was_moved() {
+    let mut deployment = Deployment::start().await;
+    let text = tork_with(
+        "[[plans]]\nname = 'small'\ntitle = 'Small'\nquota = 5\n[[plans]]\nname = 'by-key'\ntitle = 'By key'\nkey_quota = 5\n\
+         [subscriptions]\ndefault_plan = 'small'\n",
+    );
+    let definition = Definition::parse(&text).unwrap();
+    commit(deployment.app.apply_definition(&Actor::operator(), definition, false)).await.unwrap();
+    let key = deployment.create("tork", plain("Production")).await.unwrap();
+    let pass = |deployment: &Deployment| (0..9).filter(|_| deployment.evaluate(&key.secret).is_ok()).count();
+    // 10 March.
+    assert_eq!(pass(&deployment), 5);
+    deployment.clock.advance_seconds(10 * 24 * 3600);
+    for anchor in [15, 25, 2] {
+        let moved = SetSubscription { anchor_day: Some(AnchorDay::try_from(anchor).ok()), ..plan("small") };
+        deployment.subscribe("tork", moved).await.unwrap();
+        assert_eq!(pass(&deployment), 0, "{anchor}");
+        deployment.restart().await;
+        assert_eq!(pass(&deployment), 0, "{anchor}");
+        let query = UsageQuery {
+            organization: Some(deployment.organization),
+            api: "tork".parse().ok(),
+            ..UsageQuery::default()
+        };
+        let report = deployment.app.usage(&Actor::operator(), query).await.unwrap();
+        assert_eq!((report.quota.used, report.quota.remaining), (5, Some(0)), "{anchor}");
+    }
+    // A key's own units are known too, though no plan that was had until now had a quota for them.
+    deployment.subscribe("tork", plan("by-key")).await.unwrap();
+    assert_eq!(pass(&deployment), 0);
+    let zone = UpdateOrganization { time_zone: "Asia/Kolkata".parse().ok(), ..UpdateOrganization::default() };
+    commit(deployment.app.update_organization(&Actor::operator(), deployment.organization, zone)).await.unwrap();
+    deployment.restart().await;
+    assert_eq!(pass(&deployment), 0);
+    deployment.clock.advance_seconds(14 * 24 * 3600);
+    assert_eq!(pass(&deployment), 5, "3 April: the period of the 2nd");
 }

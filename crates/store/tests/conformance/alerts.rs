@@ -70,6 +70,17 @@ pub(crate) async fn alerts_are_listed_by_every_filter_and_forgotten(store: Store
     };
     let all = AlertFilter::default();
     assert_eq!(list(all.clone()).await, [3, 2, 1]);
+    let of = |organization| AlertFilter { organization: Some(OrganizationId::from_u128(organization)), ..all.clone() };
+    assert_eq!((list(of(1)).await, list(of(2)).await), (vec![3, 2, 1], vec![]));
+    assert_eq!(list(AlertFilter { is_open: Some(true), ..of(1) }).await, [2, 1]);
+    let mut reader = store.read().await.unwrap();
+    let open = async |reader: &mut _, kind| {
+        let api = "tork".parse().unwrap();
+        alerts::count_open(reader, OrganizationId::from_u128(1), &api, kind).await.unwrap()
+    };
+    assert_eq!(open(&mut reader, AlertKind::UsageSpike).await, 2);
+    assert_eq!(open(&mut reader, AlertKind::Quota100).await, 0);
+    drop(reader);
     assert_eq!(list(AlertFilter { is_open: Some(true), ..all.clone() }).await, [2, 1]);
     assert_eq!(list(AlertFilter { is_open: Some(false), ..all.clone() }).await, [3]);
     assert_eq!(list(AlertFilter { key: Some(KeyId::from_u128(7)), ..all.clone() }).await, [1]);

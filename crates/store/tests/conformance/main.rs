@@ -83,6 +83,7 @@ on_both![
     delivery::what_is_over_is_forgotten,
     delivery::mails_are_due_tried_and_over,
     delivery::keys_that_expire_are_found_once,
+    plans::running_periods_are_kept_by_account,
     usage::totals_never_count_twice,
     usage::hours_become_days_and_sums_stay_the_same,
     usage::a_late_total_is_in_the_day_it_is_of,

@@ -1,10 +1,11 @@
 //! Subscriptions, and keys that ended long ago.
 
 use claviger_domain::id::{KeyId, OrganizationId};
-use claviger_domain::key::{Creator, Key, Kind, Revocation};
+use claviger_domain::key::{ApiName, Creator, Key, Kind, Revocation};
+use claviger_domain::period::RunningPeriod;
 use claviger_domain::subscription::{AnchorDay, BillingState, Subscription};
 use claviger_store::dead_keys;
-use claviger_store::{Store, subscriptions};
+use claviger_store::{Store, running_periods, subscriptions};
 
 use crate::cases::{NOW, create_keys, key, later, put_place};
 
@@ -77,4 +78,20 @@ pub(crate) async fn keys_that_ended_long_ago_are_found_and_their_makers_known(st
     let ids = [2, 3, 7].map(KeyId::from_u128);
     assert_eq!(dead_keys::list_makers_among(&mut reader, &ids).await.unwrap(), [KeyId::from_u128(2)]);
     assert_eq!(dead_keys::list_makers_among(&mut reader, &[]).await.unwrap(), []);
+}
+
+pub(crate) async fn running_periods_are_kept_by_account(store: Store) {
+    put_place(&store).await;
+    let account = (OrganizationId::from_u128(1), "tork".parse::<ApiName>().unwrap());
+    for running in [RunningPeriod { number: 672, since: 491_000 }, RunningPeriod { number: 673, since: 491_720 }] {
+        let mut tx = store.begin().await.unwrap();
+        running_periods::put(&mut tx, &account, running).await.unwrap();
+        tx.commit(NOW).await.unwrap();
+        let mut reader = store.read().await.unwrap();
+        assert_eq!(running_periods::find(&mut reader, account.0, &account.1).await.unwrap(), Some(running));
+        assert_eq!(running_periods::list_all(&mut reader).await.unwrap(), [(account.clone(), running)]);
+    }
+    let mut reader = store.read().await.unwrap();
+    let other = OrganizationId::from_u128(2);
+    assert_eq!(running_periods::find(&mut reader, other, &account.1).await.unwrap(), None);
 }

@@ -1,0 +1,9 @@
+-- Billing periods that go on though the calendar of their account was changed while they ran: by number, and the first hour
+-- whose units count.
+CREATE TABLE running_periods (
+    organization BYTEA NOT NULL REFERENCES organizations (id),
+    api TEXT NOT NULL REFERENCES apis (name),
+    number BIGINT NOT NULL,
+    since BIGINT NOT NULL,
+    PRIMARY KEY (organization, api)
+);
