@@ -6,7 +6,7 @@
 //! Totals of hours that are not kept any more are the only ones that are not written: what was made of them cannot be
 //! told from what they add.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::ApiName;
@@ -58,17 +58,25 @@ pub async fn put_totals(store: &Store, incarnation: i64, rows: &[UsageRow]) -> R
             *known = row;
         }
     }
+    // The key that an ephemeral key was made with pays for it, also when nobody knows the ephemeral key any more.
+    let keys: BTreeSet<KeyId> = greatest.values().map(|row| row.key).collect();
+    let keys = keys.iter().map(|key| key.to_bytes().to_vec().into()).collect();
+    let head = "SELECT id, parent_id FROM keys WHERE parent_id IS NOT NULL AND id";
+    let parents: Vec<(Vec<u8>, Vec<u8>)> = rows::select_in(&mut tx, &[head], keys).await?;
+    let parents: BTreeMap<Vec<u8>, Vec<u8>> = parents.into_iter().collect();
     let total = |row: &UsageRow| {
+        let key = row.key.to_bytes().to_vec();
+        let parent = row.parent.map(|parent| parent.to_bytes().to_vec()).or_else(|| parents.get(&key).cloned());
         vec![
             row.organization.to_bytes().to_vec().into(),
             row.api.as_str().into(),
             row.hour.into(),
-            row.key.to_bytes().to_vec().into(),
+            key.into(),
             row.scope.as_str().into(),
             row.outcome.as_str().into(),
             incarnation.into(),
             row.total.into(),
-            row.parent.map(|parent| parent.to_bytes().to_vec()).into(),
+            parent.into(),
         ]
     };
     rows::write(

@@ -15,10 +15,11 @@ use claviger_domain::alert::{Alert, AlertKind};
 use claviger_domain::audit::{Action, Audited as _, Author};
 use claviger_domain::event::{Event, EventType};
 use claviger_domain::id::{AlertId, EventId};
+use claviger_domain::limits;
 use claviger_domain::mail::Mail;
 use claviger_domain::time::Timestamp;
 use claviger_store::alerts::{self, AlertFilter};
-use claviger_store::{Connection, Page, PageRequest, keys, members, organizations};
+use claviger_store::{Connection, Page, PageRequest, keys, mails, members, organizations};
 use serde_json::{Map, Value};
 
 use crate::actor::{Acting, Deed, Need};
@@ -116,6 +117,10 @@ impl App {
             return Ok(());
         }
         let reader = work.tx.connection().await?;
+        if mails::count_pending(reader).await? >= limits::MAIL_QUEUE_MAX / 2 {
+            tracing::warn!("too many mails wait to be sent: members are not told of an alert");
+            return Ok(());
+        }
         let organization = organizations::find(reader, alert.organization).await?;
         let members = members::list(reader, alert.organization).await?;
         for member in members.into_iter().filter(|member| member.is_mailed(alert.kind)) {

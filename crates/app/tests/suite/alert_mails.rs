@@ -68,7 +68,7 @@ async fn each_member_is_mailed_what_they_chose_or_what_their_role_has() {
 
     deployment.choose(&acting(&admin), &admin, Some(&[unused])).await.unwrap();
     deployment.choose(&acting(&developer), &developer, Some(&[age])).await.unwrap();
-    deployment.clock.advance_seconds(DAY_SECONDS);
+    deployment.clock.advance_seconds(7 * DAY_SECONDS);
     deployment.app.evaluate_alerts().await.unwrap();
     let chosen = [("owner", age), ("owner", unused), ("admin", unused), ("developer", age)];
     assert_eq!(deployment.mailed().await, expected(&chosen));
@@ -76,7 +76,7 @@ async fn each_member_is_mailed_what_they_chose_or_what_their_role_has() {
     // Nothing at all is another choice than none.
     deployment.choose(&acting(&admin), &admin, None).await.unwrap();
     deployment.choose(&Actor::operator(), &developer, Some(&[])).await.unwrap();
-    deployment.clock.advance_seconds(DAY_SECONDS);
+    deployment.clock.advance_seconds(7 * DAY_SECONDS);
     deployment.app.evaluate_alerts().await.unwrap();
     assert_eq!(deployment.mailed().await, expected(&by_role));
 }

@@ -258,3 +258,24 @@ async fn what_was_used_stays_used_over_a_restart_when_the_period_was_moved() {
     deployment.clock.advance_seconds(14 * 24 * 3600);
     assert_eq!(pass(&deployment), 5, "3 April: the period of the 2nd");
 }
+
+#[tokio::test]
+async fn what_forgotten_ephemeral_keys_used_is_their_parents_after_a_restart() {
+    let mut deployment = Deployment::start().await;
+    let text = tork_with(
+        "[[plans]]\nname = 'by-key'\ntitle = 'By key'\nkey_quota = 5\n[subscriptions]\ndefault_plan = 'by-key'\n",
+    );
+    let definition = Definition::parse(&text).unwrap();
+    commit(deployment.app.apply_definition(&Actor::operator(), definition, false)).await.unwrap();
+    let parent = deployment.create("tork", plain("Production")).await.unwrap();
+    let child = deployment.create_with(&parent, ephemeral(60)).await.unwrap();
+    for _ in 0..3 {
+        deployment.evaluate(&child.secret).unwrap();
+    }
+    deployment.clock.advance_seconds(2 * 3600);
+    deployment.app.forget().await.unwrap();
+    let found = deployment.app.find_key(&Actor::operator(), child.id).await;
+    assert!(matches!(found, Err(AppError::NotFound { .. })), "{found:?}");
+    deployment.restart().await;
+    assert_eq!((0..9).filter(|_| deployment.evaluate(&parent.secret).is_ok()).count(), 2);
+}
