@@ -5,7 +5,8 @@
 //! finds a word that says so. Otherwise it leaves a note, if there is room for one and nobody else is leaving one at this moment;
 //! the next call of the pair tries again. Two pairs with the same place in the table push each other out, and then are told
 //! of more than once; one pair of some 32,000 that share a place looks like the other, and is told of when that is gone or the
-//! day is over. The table is small so that it stays close to the processor.
+//! day is over, as is that of a key whose slot was another's on the same day. The table is small so that it stays close to the
+//! processor.
 
 use std::sync::{Mutex, PoisonError, TryLockError};
 
@@ -33,6 +34,13 @@ pub struct Caller {
     pub at: Timestamp,
 }
 
+/// A slot, a network and a day, as they stand in the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair {
+    place: usize,
+    mark: u16,
+}
+
 /// What was told of, and what is to be told.
 #[derive(Debug)]
 pub(crate) struct Callers {
@@ -53,28 +61,31 @@ impl Callers {
         }
     }
 
-    /// Has the processor fetch the word of a pair.
+    /// Where a pair stands on that day, which the processor begins to fetch.
     #[inline]
-    pub(crate) fn prefetch(&self, slot: u32, network: Network) {
-        if let Some(word) = self.told.get(place(slot, network)) {
-            word.load(Ordering::Relaxed);
+    pub(crate) fn find(&self, slot: u32, network: Network, day: u64) -> Pair {
+        // Of the network's number all bits matter, of the day the last ones, and slots are small: they do not meet.
+        let hash = mix(&[network.to_bits() ^ day << 48, u64::from(slot)]);
+        // Zero is nobody's.
+        let pair = Pair { place: (hash >> 32) as usize % PLACES, mark: hash as u16 | 1 };
+        if let Some(mark) = self.told.get(pair.place) {
+            mark.load(Ordering::Relaxed);
         }
+        pair
     }
 
     /// A key was allowed.
     #[inline]
-    pub(crate) fn saw(&self, slot: u32, caller: Caller) {
-        let Some(word) = self.told.get(place(slot, caller.network)) else { return };
-        let day = caller.at.as_micros().div_euclid(MICROS_PER_DAY) as u64;
-        // Zero is nobody's.
-        let pair = (mix(&[caller.key.as_u128() as u64, caller.network.to_bits() ^ day << 48]) >> 48) as u16 | 1;
-        if word.load(Ordering::Relaxed) != pair {
-            self.note(word, pair, caller);
+    pub(crate) fn saw(&self, pair: Pair, caller: Caller) {
+        if let Some(mark) = self.told.get(pair.place)
+            && mark.load(Ordering::Relaxed) != pair.mark
+        {
+            self.note(mark, pair.mark, caller);
         }
     }
 
     #[cold]
-    fn note(&self, word: &AtomicU16, pair: u16, caller: Caller) {
+    fn note(&self, told: &AtomicU16, mark: u16, caller: Caller) {
         if self.is_full.load(Ordering::Relaxed) {
             return;
         }
@@ -85,7 +96,7 @@ impl Callers {
         };
         if notes.len() < NOTES_MAX {
             notes.push(caller);
-            word.store(pair, Ordering::Relaxed);
+            told.store(mark, Ordering::Relaxed);
         }
         self.is_full.store(notes.len() >= NOTES_MAX, Ordering::Relaxed);
     }
@@ -101,10 +112,10 @@ impl Callers {
     }
 }
 
+/// The day of an instant, as pairs are told apart by.
 #[inline]
-fn place(slot: u32, network: Network) -> usize {
-    let spread = (network.to_bits() ^ u64::from(slot) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (spread >> (64 - PLACES.ilog2())) as usize
+pub(crate) fn day(at: Timestamp) -> u64 {
+    at.as_micros().div_euclid(MICROS_PER_DAY) as u64
 }
 
 #[cfg(all(test, not(loom)))]
@@ -116,19 +127,22 @@ mod tests {
         Caller { key: KeyId::from_u128(key), network, at: Timestamp::from_micros(day * MICROS_PER_DAY) }
     }
 
+    fn saw(callers: &Callers, slot: u32, caller: Caller) {
+        callers.saw(callers.find(slot, caller.network, day(caller.at)), caller);
+    }
+
     #[test]
     fn a_pair_is_told_of_once_a_day() {
         let callers = Callers::new(true);
         for _ in 0..3 {
-            callers.saw(1, caller(1, 1, 20_000));
-            callers.saw(1, caller(1, 2, 20_000));
-            callers.saw(2, caller(2, 1, 20_000));
+            saw(&callers, 1, caller(1, 1, 20_000));
+            saw(&callers, 1, caller(1, 2, 20_000));
+            saw(&callers, 2, caller(2, 1, 20_000));
         }
         assert_eq!(callers.take(), [caller(1, 1, 20_000), caller(1, 2, 20_000), caller(2, 1, 20_000)]);
-        callers.saw(1, caller(1, 1, 20_000));
-        callers.saw(1, caller(1, 1, 20_001));
-        // The slot is another key's now.
-        callers.saw(1, caller(3, 1, 20_001));
+        saw(&callers, 1, caller(1, 1, 20_000));
+        saw(&callers, 1, caller(1, 1, 20_001));
+        saw(&callers, 2, caller(3, 1, 20_001));
         assert_eq!(callers.take(), [caller(1, 1, 20_001), caller(3, 1, 20_001)]);
     }
 
@@ -136,15 +150,14 @@ mod tests {
     fn what_finds_no_room_is_told_of_later() {
         let callers = Callers::new(true);
         for key in 0..2 * NOTES_MAX as u32 {
-            callers.saw(key, caller(u128::from(key) + 1, 1, 20_000));
+            saw(&callers, key, caller(u128::from(key) + 1, 1, 20_000));
         }
         assert_eq!(callers.take().len(), NOTES_MAX);
         let late = 2 * NOTES_MAX as u32 - 1;
-        callers.saw(late, caller(u128::from(late) + 1, 1, 20_000));
+        saw(&callers, late, caller(u128::from(late) + 1, 1, 20_000));
         assert_eq!(callers.take().len(), 1);
         let nobody = Callers::new(false);
-        nobody.prefetch(1, caller(1, 1, 0).network);
-        nobody.saw(1, caller(1, 1, 20_000));
+        saw(&nobody, 1, caller(1, 1, 20_000));
         assert!(nobody.take().is_empty());
     }
 }

@@ -18,7 +18,7 @@ use claviger_domain::secret::PresentedSecret;
 use claviger_domain::time::{Timestamp, has_expired};
 
 use crate::accounts::{Account, State};
-use crate::callers::Caller;
+use crate::callers::{self, Caller};
 use crate::directory::{CompiledApi, Directory, EndpointRule};
 use crate::limits::Call;
 use crate::record::{Match, Meta, Record};
@@ -151,12 +151,13 @@ fn decide(
     let rule = request.endpoint.and_then(|(method, path)| api.endpoints.find(method, path)).copied();
     let inquiry = Inquiry { shared, now, request, directory, index, api, rule };
     let tally = usage.tally(now, rule.map_or(NO_SCOPE, |rule| rule.counted_as));
+    let (today, mut pair) = (callers::day(now), None);
     let found = view.index.find(&digest, |slot, account| {
         shared.records.prefetch(slot);
         tally.prefetch(slot);
         shared.accounts.prefetch(account);
         if let Some(network) = network {
-            shared.callers.prefetch(slot, network);
+            pair = Some(shared.callers.find(slot, network, today));
         }
         if api.has_meters_of_keys {
             shared.limit_cells.prefetch_key(slot);
@@ -182,8 +183,11 @@ fn decide(
     verdict.missing_scope = judged.err().and_then(|(_, scope)| scope);
     let Facts { slot, id, account, meta, expires_at, .. } = key;
     tally.count(&Sighting { slot, id, account, meta, outcome: Outcome::of(verdict.decision, cost), cost });
-    if let Some(network) = network.filter(|_| verdict.is_allowed() && is_watched(meta)) {
-        shared.callers.saw(slot, Caller { key: id, network, at: now });
+    if let (Some(network), Some(pair)) = (network, pair)
+        && verdict.is_allowed()
+        && is_watched(meta)
+    {
+        shared.callers.saw(pair, Caller { key: id, network, at: now });
     }
     verdict.key = shared.accounts.id(account).map(|organization| VerifiedKey {
         id,
