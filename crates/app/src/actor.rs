@@ -109,6 +109,12 @@ impl Actor {
         if token.is_some_and(|token| token.revoked_at.is_none()) { Ok(()) } else { Err(AppError::NotTheOperator) }
     }
 
+    /// A member who was taken out of the organization is told nothing any more, what they were answered before included.
+    pub(crate) async fn must_not_be_removed(&self, tx: &mut Tx) -> Result<(), AppError> {
+        let Identity::Member(id) = self.identity else { return Ok(()) };
+        members::find(tx.without_new_keys(), id).await?.ok_or(AppError::UnknownMember { what: "member" }).map(drop)
+    }
+
     /// Who it is, for the audit log.
     pub(crate) fn author(&self) -> Author {
         match self.identity {
@@ -157,6 +163,11 @@ impl Managing {
 }
 
 impl Actor {
+    /// Whether the actor is this member.
+    pub(crate) fn is_member(&self, id: MemberId) -> bool {
+        self.identity == Identity::Member(id)
+    }
+
     /// Lets the actor manage an organization's members. Another organization's do not exist for them.
     pub(crate) async fn manage_members(
         &self,
@@ -176,7 +187,7 @@ impl Actor {
         id: MemberId,
     ) -> Result<Managing, AppError> {
         let managing = self.manage_members_or(connection, organization).await?;
-        if self.identity == Identity::Member(id) { Ok(Managing(Some(Role::Owner))) } else { Ok(managing) }
+        if self.is_member(id) { Ok(Managing(Some(Role::Owner))) } else { Ok(managing) }
     }
 
     async fn manage_members_or(

@@ -288,7 +288,7 @@ impl App {
     }
 
     /// Takes a member out of an organization and, in the same transaction, revokes or hands over their keys. The last
-    /// owner cannot leave.
+    /// owner cannot leave, and whoever may not manage keys ends none by leaving.
     pub async fn remove_member(
         &self,
         actor: &Actor,
@@ -302,7 +302,14 @@ impl App {
         let member = find(reader, organization, id).await?;
         managing.must_manage(member.role)?;
         must_not_be_last_owner(reader, &member).await?;
+        let may_manage_keys = !actor.is_member(id) || member.role >= Role::Developer;
         let removed = sort_keys(&mut work, member, &input).await?;
+        let changes_keys = !removed.revoked.is_empty() || !removed.handed_over.is_empty();
+        if changes_keys && !may_manage_keys {
+            return Err(AppError::forbidden(
+                "A viewer cannot manage keys by leaving. Say keep, or let an admin decide.",
+            ));
+        }
         if input.dry_run {
             let revision = work.tx.revision_before();
             return Ok(work.at(removed, revision));

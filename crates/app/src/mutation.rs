@@ -85,6 +85,7 @@ impl App {
         if let Some(attempt) = actor.attempt()
             && let Some(kept) = idempotency::find(tx.without_new_keys(), attempt).await?
         {
+            actor.must_not_be_removed(&mut tx).await?;
             // The answer may be of a moment ago, and must be durable before it is given again.
             tx.finish().await?;
             return Err(if kept.fingerprint == attempt.fingerprint {

@@ -137,7 +137,8 @@ async fn list_keys(
 
 /// Take a member out of an organization, and decide on their keys.
 ///
-/// All of it happens at once: when this has answered, the keys that it revokes are accepted nowhere. The last owner cannot leave.
+/// All of it happens at once: when this has answered, the keys that it revokes are accepted nowhere. The last owner cannot leave. Everybody else may,
+/// and a viewer who leaves by themselves keeps all keys where they are.
 #[utoipa::path(
     post,
     path = "/admin/v1/organizations/{id}/members/{member}/remove",
