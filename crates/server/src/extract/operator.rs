@@ -57,8 +57,13 @@ impl FromRequestParts<ServerState> for OperatorOrMember {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &ServerState) -> Result<Self, Failure> {
-        let member = member(&parts.headers)?;
-        Operator::recognise(parts, state, member).await.map(Self)
+        let member = claimed_member(&parts.headers);
+        // Whoever may not ask is told so before anything else is looked at.
+        let operator = Operator::recognise(parts, state, member).await?;
+        if member.is_none() && parts.headers.contains_key(MEMBER) {
+            return Err(Failure::invalid(None, "The header Claviger-Member is not the id of one member."));
+        }
+        Ok(Self(operator))
     }
 }
 
@@ -73,15 +78,6 @@ impl FromRequestParts<ServerState> for Operator {
         }
         Ok(operator)
     }
-}
-
-/// The member who is acted for.
-fn member(headers: &HeaderMap) -> Result<Option<MemberId>, Failure> {
-    let id = claimed_member(headers);
-    if id.is_none() && headers.contains_key(MEMBER) {
-        return Err(Failure::invalid(None, "The header Claviger-Member is not the id of one member."));
-    }
-    Ok(id)
 }
 
 /// The member whom a request names. Two lines are two members, so none.
