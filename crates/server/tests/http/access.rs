@@ -103,16 +103,20 @@ const TABLE: &str = "
     openapi                  200  200     200   200  200     200   200       200  200   200
 ";
 
-struct Row {
-    operation: String,
-    method: String,
-    path: String,
-    expected: Vec<(String, u16)>,
+pub(crate) struct Row {
+    pub(crate) operation: String,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) expected: Vec<(String, u16)>,
 }
 
-/// The table, together with the document.
 fn rows() -> Vec<Row> {
-    let mut lines = TABLE.lines().map(str::split_whitespace).filter(|line| line.clone().next().is_some());
+    rows_of(TABLE)
+}
+
+/// A table, together with the document.
+pub(crate) fn rows_of(table: &'static str) -> Vec<Row> {
+    let mut lines = table.lines().map(str::split_whitespace).filter(|line| line.clone().next().is_some());
     let callers: Vec<&str> = lines.next().unwrap().skip(1).collect();
     let operations = operations();
     let row = |mut line: std::str::SplitWhitespace<'static>| {
@@ -165,18 +169,22 @@ async fn a_bad_request_of_somebody_who_may_not_is_still_refused_for_that() {
     }
 }
 
-async fn attempt(deployment: &Deployment, row: &Row, caller: &str) -> Reply {
-    let call = call(deployment, row, caller).await;
+/// The request with the body that the operation wants.
+pub(crate) async fn filled(deployment: &Deployment, row: &Row, call: Call) -> Call {
     let body = match row.operation.as_str() {
         "adminAcceptInvitation" => Some(json!({"token": deployment.invite(Role::Viewer).await.1, "name": "Eve"})),
         _ => body(deployment, row),
     };
-    let call = match body {
+    match body {
         Some(Value::String(text)) if row.operation == "adminImportKeys" => call.body("application/x-ndjson", text),
         Some(Value::String(text)) => call.body("application/toml", text),
         Some(body) => call.json(&body),
         None => call,
-    };
+    }
+}
+
+async fn attempt(deployment: &Deployment, row: &Row, caller: &str) -> Reply {
+    let call = filled(deployment, row, call(deployment, row, caller).await).await;
     if row.operation != "verify" {
         return call.send().await;
     }
@@ -228,7 +236,7 @@ async fn call(deployment: &Deployment, row: &Row, caller: &str) -> Call {
     call.bearer(&secret)
 }
 
-fn deployment_serves_publicly(path: &str) -> bool {
+pub(crate) fn deployment_serves_publicly(path: &str) -> bool {
     path.starts_with("/api-keys") || path.starts_with("/account")
 }
 
@@ -242,7 +250,7 @@ fn needed_scope(operation: &str) -> &'static str {
 }
 
 /// The operation's path, with a fresh thing for its id, and the query that it cannot do without.
-async fn target(deployment: &Deployment, row: &Row) -> String {
+pub(crate) async fn target(deployment: &Deployment, row: &Row) -> String {
     if row.path.contains("{api}") {
         deployment.define_with_plans().await;
     }

@@ -111,19 +111,34 @@ impl Deployment {
 
     /// Invites somebody whom nobody knows yet to the first organization.
     pub(crate) async fn invite(&self, role: Role) -> (InvitationId, String) {
+        self.invite_to(self.mine, role).await
+    }
+
+    /// The same, to an organization.
+    pub(crate) async fn invite_to(&self, organization: OrganizationId, role: Role) -> (InvitationId, String) {
         let number = self.people.fetch_add(1, Ordering::Relaxed);
         let email = format!("person{number}@example.com").parse().unwrap();
         let invited =
-            commit(self.app.invite_member(&Actor::operator(), self.mine, &email, role, false)).await.unwrap().value;
+            commit(self.app.invite_member(&Actor::operator(), organization, &email, role, false)).await.unwrap().value;
         (invited.invitation.id, invited.token.unwrap().into_clear().to_string())
     }
 
     /// Makes somebody a member of the first organization.
     pub(crate) async fn member(&self, role: Role) -> MemberId {
-        let (_, token) = self.invite(role).await;
+        self.member_of(self.mine, role).await
+    }
+
+    /// The same, of an organization.
+    pub(crate) async fn member_of(&self, organization: OrganizationId, role: Role) -> MemberId {
+        let (_, token) = self.invite_to(organization, role).await;
         let token = PresentedSecret::new(&token);
         let name = "Somebody".parse().unwrap();
         commit(self.app.accept_invitation(&Actor::operator(), token, name)).await.unwrap().value.id
+    }
+
+    /// A request of somebody who acts for a member.
+    pub(crate) fn as_member(&self, member: MemberId, what: &str) -> Call {
+        self.operator(what).header("claviger-member", member.to_string())
     }
 
     /// Every byte that is on the disk: the database and its journal.

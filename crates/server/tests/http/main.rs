@@ -1,4 +1,5 @@
-//! The server over HTTP, in process, against a real app on a temporary database. The tree mirrors the URLs.
+//! The server over HTTP, in process, against a real app on a temporary database. The tree mirrors the URLs; `hostile` has what
+//! attackers, races and careless callers do across them.
 //!
 //! Every answer to an operation of the API document is held against it: the status must be one it names, the body must
 //! have the shape it gives.
@@ -9,6 +10,7 @@ mod admin;
 mod customer;
 mod deployment;
 mod document;
+mod hostile;
 mod idempotency;
 mod log;
 mod ops;

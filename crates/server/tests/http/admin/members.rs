@@ -5,14 +5,9 @@ use claviger_domain::member::Role;
 use serde_json::{Value, json};
 
 use crate::deployment::Deployment;
-use crate::wire::{Call, Reply};
+use crate::wire::Reply;
 
 impl Deployment {
-    /// A request of somebody who acts for a member.
-    fn as_member(&self, member: MemberId, what: &str) -> Call {
-        self.operator(what).header("claviger-member", member.to_string())
-    }
-
     async fn key_of(&self, member: MemberId, name: &str) -> Value {
         let body = json!({"organization": self.mine, "api": "plain", "name": name});
         self.as_member(member, "POST /admin/v1/keys").json(&body).send().await.expect(201)

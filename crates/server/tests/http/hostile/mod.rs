@@ -1,0 +1,4 @@
+//! What attackers, races and careless callers do, across operations.
+
+mod members;
+mod roles;
