@@ -13,6 +13,10 @@ use crate::time::Timestamp;
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
 /// Longest name of a time zone that is looked up.
 const ZONE_BYTES_MAX: usize = 64;
+/// What stands beside the zones in a system's folder of them, and is this machine's own zone, or that of no place.
+const NO_ZONES: [&str; 3] = ["localtime", "posixrules", "factory"];
+/// The same for whole folders: zones that count leap seconds, and all the others once more.
+const NO_ZONE_FOLDERS: [&str; 2] = ["right/", "posix/"];
 
 /// A time zone of the IANA database, such as `Europe/Berlin`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,8 +76,12 @@ impl FromStr for TimeZone {
         if text.is_empty() || text.len() > ZONE_BYTES_MAX || !text.bytes().all(plain) {
             return Err(TimeZoneError);
         }
-        if text.eq_ignore_ascii_case("utc") {
+        let lower = text.to_ascii_lowercase();
+        if lower == "utc" {
             return Ok(Self::UTC);
+        }
+        if NO_ZONES.contains(&lower.as_str()) || NO_ZONE_FOLDERS.iter().any(|folder| lower.starts_with(folder)) {
+            return Err(TimeZoneError);
         }
         let zone = jiff::tz::TimeZone::get(text).map_err(|_| TimeZoneError)?;
         if zone.iana_name().is_some() { Ok(Self(zone)) } else { Err(TimeZoneError) }
@@ -315,6 +323,9 @@ mod tests {
     fn only_real_time_zones_are_known() {
         assert_eq!("europe/berlin".parse::<TimeZone>().unwrap().name(), "Europe/Berlin");
         for bad in ["", "Mars/Olympus", "../etc/passwd", "/etc/localtime", "UTC+1", "Etc/Unknown", &"a".repeat(65)] {
+            assert!(bad.parse::<TimeZone>().is_err(), "{bad}");
+        }
+        for bad in ["localtime", "PosixRules", "Factory", "right/Europe/Berlin", "Right/UTC", "posix/Europe/Berlin"] {
             assert!(bad.parse::<TimeZone>().is_err(), "{bad}");
         }
         assert!(AnchorDay::try_from(0).is_err() && AnchorDay::try_from(32).is_err());
