@@ -26,6 +26,8 @@ use crate::{Actor, App, AppError};
 /// An export ends with the row that takes it past this.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 const ROWS_AT_ONCE: u32 = 1000;
+/// What spreadsheets take for the beginning of a formula, the wide forms of East Asian input included.
+const FORMULA_BEGINNINGS: [char; 10] = ['=', '+', '-', '@', '\t', '\r', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 /// What the first line of a CSV export says.
 pub const CSV_HEAD: &str = "start,end,organization,organization_name,api,key,key_name,scope,outcome,count\r\n";
 
@@ -396,7 +398,7 @@ fn push_csv(lines: &mut String, line: &Line<'_>) {
 /// A field as RFC 4180 has it. A name that a spreadsheet would take for a formula and carry out begins with a quote,
 /// which makes it text there.
 fn csv_field(text: &str) -> String {
-    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let is_formula = text.starts_with(FORMULA_BEGINNINGS);
     let text = if is_formula { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
@@ -415,6 +417,7 @@ mod tests {
             ("+1", "'+1"),
             ("-1", "'-1"),
             ("@sum", "'@sum"),
+            ("\u{ff1d}1+1", "'\u{ff1d}1+1"),
             ("a=b", "a=b"),
         ];
         for (text, field) in cases {

@@ -178,6 +178,9 @@ impl FromQuery for UsageExportQuery {
         }
         let range = match (period, from, to) {
             (Some(month), None, None) => ExportRange::Period(month),
+            (None, Some(from), Some(to)) if to < from => {
+                return Err(Failure::invalid_field("to", "must not be before from"));
+            }
             (None, Some(from), to) => ExportRange::Between { from, to },
             (Some(_), ..) => return Err(Failure::invalid_field("period", "cannot stand beside from or to")),
             (None, None, _) => return Err(Failure::invalid_field("from", "is missing; or name a period")),
