@@ -2,3 +2,5 @@
 
 mod members;
 mod roles;
+mod subscriptions;
+mod usage;
