@@ -110,6 +110,27 @@ fn with_so_many_calls_left_so_many_of_two_hundred_pass() {
     assert_eq!(storm(&server, &[&keys[0]]).0, 0);
 }
 
+/// The definition changes while two keys race for the last units: what was used is kept, so not one call more passes than
+/// the limit that is left standing allows.
+#[test]
+fn a_limit_that_changes_in_the_middle_of_a_race_is_exact() {
+    let server = server(&[]);
+    let organization = server.organization();
+    let keys = [organization.key("example", json!({})), organization.key("example", json!({}))];
+    let mut passed = 0;
+    // More, then less than was used, then a little more than that.
+    for (quota, expected) in [("quota = 80", 80), ("quota = 20", 80), ("quota = 95", 95)] {
+        let allowed = thread::scope(|scope| {
+            let calls = scope.spawn(|| storm(&server, &[&keys[0], &keys[1]]).0);
+            apply(&server, &PLANS.replace("quota = 37", quota));
+            calls.join().unwrap()
+        });
+        passed += allowed + storm(&server, &[&keys[1], &keys[0]]).0;
+        assert_eq!(passed, expected, "{quota}");
+        assert_eq!(billable(&organization), json!(expected), "{quota}");
+    }
+}
+
 #[test]
 fn several_rate_limits_hold_all_or_nothing() {
     let server = server(&[]);

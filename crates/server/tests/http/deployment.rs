@@ -51,6 +51,11 @@ pub(crate) struct Held {
 
 impl Deployment {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Reach::default(), Patience::default()).await
+    }
+
+    /// The same, with a courier that goes so far and waits so long.
+    pub(crate) async fn start_with(reach: Reach, patience: Patience) -> Self {
         crate::log::capture();
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new("2026-01-15T10:30:00Z".parse().unwrap()));
@@ -64,8 +69,7 @@ impl Deployment {
         )
         .await
         .unwrap();
-        let reach = Reach { allows_http: false, allows_private_networks: false };
-        let courier = Courier::new(reach, Patience::default(), &Authorities::default());
+        let courier = Courier::new(reach, patience, &Authorities::default());
         let mailer = Mailer::folder(directory.path().join("mail"), "keys@example.com".parse().unwrap());
         app.set_up_delivery(DeliverySettings { key: [9; 32].into(), courier, mailer });
         for text in [definition("plain", "/v1", "pl"), definition("envelope", "/e1", "en")] {
@@ -104,9 +108,19 @@ impl Deployment {
     pub(crate) async fn define_with_plans(&self) {
         let plans = "[subscriptions]\ndefault_plan = \"small\"\n[[plans]]\nname = \"small\"\ntitle = \"Small\"\nkeys = 2\n\
                      [[plans]]\nname = \"large\"\ntitle = \"Large\"\n";
+        self.define_planned(plans).send().await.expect(200);
+    }
+
+    /// A request to define the api `planned` with these plans and rules about them.
+    pub(crate) fn define_planned(&self, plans: &str) -> Call {
         let whole = format!("{}\n{plans}", text("planned", "/planned", "pn"));
-        let definition = Definition::parse(&whole).unwrap();
-        commit(self.app.apply_definition(&Actor::operator(), definition, false)).await.unwrap();
+        self.operator("PUT /admin/v1/apis/planned").body("application/toml", whole)
+    }
+
+    /// What the audit log has of one sort, newest first.
+    pub(crate) async fn recorded(&self, action: &str) -> Vec<serde_json::Value> {
+        let what = format!("GET /admin/v1/audit?action={action}&limit=200");
+        self.operator(&what).send().await.expect(200)["data"].as_array().unwrap().clone()
     }
 
     /// Invites somebody whom nobody knows yet to the first organization.

@@ -33,11 +33,16 @@ pub(crate) fn capture() {
     let _ = subscriber.try_init();
 }
 
+/// What was logged on this thread since this was last asked.
+pub(crate) fn taken() -> String {
+    String::from_utf8(LOG.take()).unwrap()
+}
+
 #[tokio::test]
 async fn the_log_tells_what_happened_and_holds_no_secret() {
     let deployment = Deployment::start().await;
     let (holder, token) = (deployment.full().await, deployment.admin_token().await);
-    LOG.take();
+    taken();
     let path = format!("/v1/api-keys/{}", holder.id);
     let rotated = deployment.public(&format!("POST {path}/rotate")).bearer(&holder.secret).send().await.expect(200);
     let secret = rotated["secret"].as_str().unwrap();
@@ -47,7 +52,7 @@ async fn the_log_tells_what_happened_and_holds_no_secret() {
     deployment.public("SECRETMETHOD /v1/api-keys").bearer(&holder.secret).send().await;
     deployment.internal("GET /admin/v1/apis").bearer(&token).send().await;
     deployment.operator("POST /admin/v1/verifiers").json(&json!({"name": "edge"})).send().await.expect(201);
-    let log = String::from_utf8(LOG.take()).unwrap();
+    let log = taken();
     for line in [
         r#"method="POST" route="/api-keys/{id}/rotate" status=200"#,
         r#"method="GET" route="/api-keys" status=400"#,
@@ -72,8 +77,8 @@ async fn an_answer_that_is_given_again_is_no_error() {
         call.json(&json!({"overlap_seconds": 600})).header("idempotency-key", "once")
     };
     call().send().await.expect(200);
-    LOG.take();
+    taken();
     assert_eq!(call().send().await.header("idempotency-replayed"), Some("true"));
-    let log = String::from_utf8(LOG.take()).unwrap();
+    let log = taken();
     assert!(log.contains("status=200") && !log.contains("ERROR") && !log.contains("reason"), "{log}");
 }

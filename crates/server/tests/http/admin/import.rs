@@ -17,12 +17,12 @@ impl Deployment {
     }
 
     /// Sends these lines.
-    async fn import_lines(&self, query: &str, lines: &[Value]) -> Reply {
+    pub(crate) async fn import_lines(&self, query: &str, lines: &[Value]) -> Reply {
         let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
         self.import(query).body(NDJSON, lines.join("\n")).send().await
     }
 
-    fn line(&self, secret: &str) -> Value {
+    pub(crate) fn line(&self, secret: &str) -> Value {
         let digest: String =
             Sha256::digest(secret).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         json!({"digest": digest, "organization": self.mine, "api": "plain", "name": "old", "prefix": "pl_slive_"})

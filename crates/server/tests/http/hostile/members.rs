@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tower::ServiceExt as _;
 
 use crate::deployment::{Deployment, blank};
+use crate::hostile::statuses;
 use crate::wire::{Call, Reply};
 
 impl Deployment {
@@ -32,22 +33,6 @@ impl Deployment {
         let members = members.expect(200);
         members["data"].as_array().unwrap().iter().filter(|member| member["role"] == "owner").count()
     }
-
-    /// The audit events of one sort.
-    async fn recorded(&self, action: &str) -> Vec<Value> {
-        let what = format!("GET /admin/v1/audit?action={action}&limit=200");
-        self.operator(&what).send().await.expect(200)["data"].as_array().unwrap().clone()
-    }
-}
-
-/// How many got each status, in order of status.
-async fn statuses(calls: impl IntoIterator<Item = Call>) -> Vec<(u16, usize)> {
-    let replies: Vec<Reply> = join_all(calls.into_iter().map(Call::send)).await;
-    let mut counts = std::collections::BTreeMap::new();
-    for reply in replies {
-        *counts.entry(reply.status.as_u16()).or_insert(0) += 1;
-    }
-    counts.into_iter().collect()
 }
 
 #[tokio::test]
@@ -266,7 +251,7 @@ async fn the_header_names_one_member_exactly_or_the_request_is_refused() {
         format!("{id} ").into_bytes(),
         format!("{id}\u{e9}").into_bytes(),
         id.replace("mem_", "key_").into_bytes(),
-        id[..id.len() - 1].as_bytes().to_vec(),
+        id.as_bytes()[..id.len() - 1].to_vec(),
         b"operator".to_vec(),
     ];
     for value in &bad {

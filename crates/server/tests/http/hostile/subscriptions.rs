@@ -89,8 +89,7 @@ async fn of_writers_who_race_the_newest_wins_and_the_log_agrees() {
     let expected = ("2026-01-15T10:29:39Z", "suspended", "large", 9);
     let found = (said["event_at"].as_str(), said["state"].as_str(), said["plan"].as_str(), said["anchor_day"].as_u64());
     assert_eq!(found, (Some(expected.0), Some(expected.1), Some(expected.2), Some(expected.3)));
-    let log = deployment.operator("GET /admin/v1/audit?action=subscription.updated&limit=200").send().await.expect(200);
-    let mut written: Vec<&Value> = log["data"].as_array().unwrap().iter().collect();
+    let mut written = deployment.recorded("subscription.updated").await;
     written.reverse();
     assert_eq!(written.len(), taken);
     let instants: Vec<&str> = written.iter().map(|event| event["after"]["event_at"].as_str().unwrap()).collect();

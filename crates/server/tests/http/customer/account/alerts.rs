@@ -9,7 +9,7 @@ use crate::deployment::{Deployment, Held, blank};
 
 impl Deployment {
     /// Lets time pass until every live key that is there has alerts.
-    async fn grow_old(&self) {
+    pub(crate) async fn grow_old(&self) {
         self.clock.advance_seconds(91 * 24 * 3600);
         self.app.evaluate_alerts().await.unwrap();
     }
@@ -20,7 +20,7 @@ impl Deployment {
     }
 
     /// The id of the alert that a key's secret is old.
-    async fn old_age_of(&self, key: &Held) -> String {
+    pub(crate) async fn old_age_of(&self, key: &Held) -> String {
         let what = format!("GET /admin/v1/alerts?key={}&kind=key_age_90", key.id);
         let found = self.operator(&what).send().await.expect(200);
         found["data"][0]["id"].as_str().unwrap().to_owned()
