@@ -11,6 +11,7 @@ mod group_commit;
 pub(crate) mod import;
 mod lifecycle;
 mod mail;
+mod members;
 mod networks;
 mod operators;
 mod plans;
