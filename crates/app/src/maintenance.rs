@@ -20,7 +20,7 @@ use crate::{Actor, App, AppError};
 
 const FLUSH_USAGE_EVERY: Duration = Duration::from_secs(10);
 const FORGET_EVERY_FLUSHES: u32 = 30;
-const JUDGE_EVERY: Duration = Duration::from_secs(5 * 60);
+const JUDGE_EVERY: Duration = Duration::from_mins(5);
 /// So long an answer is kept for whoever repeats a request.
 const ONE_DAY_SECONDS: i64 = 24 * 3600;
 /// So long after its expiry the engine knows all of a key: no clock is set back by more.
