@@ -14,6 +14,7 @@ use claviger_app::{Database, UsageRetention};
 use claviger_courier::{Reach, Sender, SmtpUrl};
 use claviger_domain::address::{ForwardingHeader, IpRule, TrustedProxies};
 use claviger_domain::limits;
+use claviger_domain::member::InvitationUrl;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -30,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) log_format: Option<LogFormat>,
     pub(crate) smtp_url: Option<SmtpUrl>,
     pub(crate) mail_from: Option<Sender>,
+    pub(crate) invitation_url: Option<InvitationUrl>,
     pub(crate) webhooks_allow_http: Option<bool>,
     pub(crate) webhooks_allow_private_networks: Option<bool>,
     pub(crate) ca_file: Option<PathBuf>,
@@ -52,6 +54,8 @@ pub(crate) struct ServerConfig {
     /// `None` writes mails into a folder.
     pub(crate) smtp_url: Option<SmtpUrl>,
     pub(crate) mail_from: Sender,
+    /// Where the links of invitations lead.
+    pub(crate) invitation_url: Option<InvitationUrl>,
     /// Where webhooks may go.
     pub(crate) reach: Reach,
     /// Certificates of authorities that webhooks and mails trust beside Mozilla's.
@@ -127,6 +131,7 @@ impl Settings {
             log_format: self.log_format.or(weaker.log_format),
             smtp_url: self.smtp_url.or(weaker.smtp_url),
             mail_from: self.mail_from.or(weaker.mail_from),
+            invitation_url: self.invitation_url.or(weaker.invitation_url),
             webhooks_allow_http: self.webhooks_allow_http.or(weaker.webhooks_allow_http),
             webhooks_allow_private_networks: self
                 .webhooks_allow_private_networks
@@ -168,6 +173,7 @@ impl Settings {
             log_level: self.log_level.unwrap_or_default(),
             log_format: self.log_format.unwrap_or_default(),
             smtp_url: self.smtp_url,
+            invitation_url: self.invitation_url,
             mail_from: self.mail_from.unwrap_or_else(|| MAIL_FROM.parse().expect("the default is an address")),
             reach: Reach {
                 allows_http: self.webhooks_allow_http.unwrap_or_default(),
@@ -215,7 +221,7 @@ const SETTINGS: [&str; 11] = [
     "usage",
 ];
 const LOG_SETTINGS: [&str; 2] = ["level", "format"];
-const MAIL_SETTINGS: [&str; 2] = ["smtp_url", "from"];
+const MAIL_SETTINGS: [&str; 3] = ["smtp_url", "from", "invitation_url"];
 const WEBHOOKS_SETTINGS: [&str; 2] = ["allow_http", "allow_private_networks"];
 const USAGE_SETTINGS: [&str; 2] = ["hours_kept_days", "days_kept_days"];
 
@@ -270,6 +276,7 @@ impl Reader<'_> {
             match key.get_ref().as_ref() {
                 "smtp_url" => settings.smtp_url = self.untold("mail.smtp_url", value),
                 "from" => settings.mail_from = self.untold("mail.from", value),
+                "invitation_url" => settings.invitation_url = self.untold("mail.invitation_url", value),
                 unknown => self.unknown(key.span(), "mail.", unknown, &MAIL_SETTINGS),
             }
         }
@@ -438,6 +445,7 @@ mod tests {
             log_format,
             smtp_url,
             mail_from,
+            invitation_url,
             webhooks_allow_http,
             webhooks_allow_private_networks,
             ca_file,
@@ -449,6 +457,7 @@ mod tests {
         assert!(listen.is_some() && internal_listen.is_some() && trusted_proxies.is_some());
         assert!(forwarding_header.is_some() && cores.is_some() && log_level.is_some() && log_format.is_some());
         assert!(smtp_url.is_none() && DEFAULT_FILE.contains("\n# smtp_url = "));
+        assert!(invitation_url.is_none() && DEFAULT_FILE.contains("\n# invitation_url = "));
         assert!(ca_file.is_none() && DEFAULT_FILE.contains("\n# ca_file = "));
         assert!(mail_from.is_some() && webhooks_allow_http.is_some() && webhooks_allow_private_networks.is_some());
         assert!(usage_hours_kept_days.is_some() && usage_days_kept_days.is_some());
@@ -460,7 +469,7 @@ mod tests {
             "listen = \"[::1]:80\"\ninternal_listen = \"10.0.0.1:81\"\n\
              database_url = \"postgres://ada:pw@db.test/keys\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n\
              forwarding_header = \"forwarded\"\ncores = 4\nca_file = \"/etc/ca.pem\"\nlog = { level = \"debug\", format = \"json\" }\n\
-             mail = { smtp_url = \"smtps://ada:pw@mail.test\", from = \"Keys <keys@mail.test>\" }\n\
+             mail = { smtp_url = \"smtps://ada:pw@mail.test\", from = \"Keys <keys@mail.test>\", invitation_url = \"https://a.test/#{token}\" }\n\
              webhooks = { allow_http = true, allow_private_networks = true }\n\
              usage = { hours_kept_days = 40, days_kept_days = 400 }",
         );
@@ -475,6 +484,7 @@ mod tests {
             log_format: Some(LogFormat::Json),
             smtp_url: Some("smtps://ada:pw@mail.test".parse().unwrap()),
             mail_from: Some("Keys <keys@mail.test>".parse().unwrap()),
+            invitation_url: Some("https://a.test/#{token}".parse().unwrap()),
             webhooks_allow_http: Some(true),
             webhooks_allow_private_networks: Some(true),
             ca_file: Some("/etc/ca.pem".into()),

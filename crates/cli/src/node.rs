@@ -126,7 +126,8 @@ fn delivery_settings(
         None => Mailer::folder(directory.mail(), from),
     };
     let courier = Courier::new(config.reach, Patience::default(), authorities);
-    Ok(DeliverySettings { key: directory.delivery_key(&SystemEntropy)?, courier, mailer })
+    let (key, invitation_url) = (directory.delivery_key(&SystemEntropy)?, config.invitation_url.clone());
+    Ok(DeliverySettings { key, courier, mailer, invitation_url })
 }
 
 /// Fails where the file does not say whom to trust: then it would be found out by events that do not arrive.

@@ -9,6 +9,7 @@ use crate::id::{InvitationId, MemberId, OrganizationId};
 use crate::key::{Name, WordError};
 use crate::mail::EmailAddress;
 use crate::time::{Timestamp, has_expired};
+use zeroize::Zeroizing;
 
 /// What a member may do. Each may do what those before it may.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -51,6 +52,43 @@ impl std::str::FromStr for Role {
     fn from_str(text: &str) -> Result<Self, WordError> {
         let all = [Self::Owner, Self::Admin, Self::Developer, Self::Viewer];
         all.into_iter().find(|role| role.as_str() == text).ok_or(WordError("owner, admin, developer, viewer"))
+    }
+}
+
+/// Where the link of an invitation leads: a page of the operator's, with `{token}` where the invitation's token stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InvitationUrl {
+    before: String,
+    after: String,
+}
+
+impl InvitationUrl {
+    /// The link with a token, which works once.
+    pub fn with(&self, token: &str) -> Zeroizing<String> {
+        let mut link = Zeroizing::new(String::with_capacity(self.before.len() + token.len() + self.after.len()));
+        for part in [self.before.as_str(), token, self.after.as_str()] {
+            link.push_str(part);
+        }
+        link
+    }
+}
+
+/// The text is no URL for invitations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be an https:// URL with {{token}} once after its host, such as https://example.com/join#{{token}}")]
+pub struct InvitationUrlError;
+
+impl std::str::FromStr for InvitationUrl {
+    type Err = InvitationUrlError;
+
+    fn from_str(text: &str) -> Result<Self, InvitationUrlError> {
+        let (before, after) = text.split_once("{token}").ok_or(InvitationUrlError)?;
+        let host_and_path = before.strip_prefix("https://").ok_or(InvitationUrlError)?;
+        // A token in the host's place would be asked of a name server.
+        let has_host = host_and_path.find('/').is_some_and(|end| end > 0);
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'<' && byte != b'>');
+        let is_url = has_host && is_plain && !after.contains("{token}") && !host_and_path.contains('@');
+        if is_url { Ok(Self { before: before.to_owned(), after: after.to_owned() }) } else { Err(InvitationUrlError) }
     }
 }
 
@@ -143,6 +181,27 @@ mod tests {
                 assert!(!member(role, Some(BTreeSet::new())).is_mailed(kind));
                 assert_eq!(member(role, Some(chosen.clone())).is_mailed(kind), kind == AlertKind::Quota100);
             }
+        }
+    }
+
+    #[test]
+    fn a_link_has_the_token_once_and_not_in_its_host() {
+        let url: InvitationUrl = "https://example.com/join?from=mail#{token}".parse().unwrap();
+        assert_eq!(url.with("inv_1").as_str(), "https://example.com/join?from=mail#inv_1");
+        let wrong = [
+            "",
+            "https://example.com/join",
+            "http://example.com/{token}",
+            "https://{token}.example.com/",
+            "https:///{token}",
+            "https://example.com{token}",
+            "https://example.com/{token}/{token}",
+            "https://example.com/a b#{token}",
+            "https://me@example.com/#{token}",
+            "javascript:alert({token})",
+        ];
+        for text in wrong {
+            assert_eq!(text.parse::<InvitationUrl>(), Err(InvitationUrlError), "{text}");
         }
     }
 }

@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use claviger_courier::{Courier, Mailer};
 use claviger_domain::id::{EventId, MailId, WebhookId};
+use claviger_domain::member::InvitationUrl;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
@@ -42,6 +43,8 @@ pub struct DeliverySettings {
     pub courier: Courier,
     /// Sends mails.
     pub mailer: Mailer,
+    /// Where the links of invitations lead; without it, mails have the token alone.
+    pub invitation_url: Option<InvitationUrl>,
 }
 
 /// The sending of events and mails.
@@ -49,6 +52,7 @@ pub(crate) struct Delivery {
     seal: Seal,
     courier: Courier,
     mailer: Mailer,
+    pub(crate) invitation_url: Option<InvitationUrl>,
     under_way: Mutex<UnderWay>,
     /// The endpoint that was served last. Whoever holds it chooses what to send next.
     last_served: tokio::sync::Mutex<Option<WebhookId>>,
@@ -124,11 +128,12 @@ impl App {
     /// Says how events and mails are sent. Until then none can be accepted. Nothing is sent before
     /// [`App::start_delivery`].
     pub fn set_up_delivery(&self, settings: DeliverySettings) {
-        let DeliverySettings { key, courier, mailer } = settings;
+        let DeliverySettings { key, courier, mailer, invitation_url } = settings;
         let delivery = Delivery {
             seal: Seal::new(&key),
             courier,
             mailer,
+            invitation_url,
             under_way: Mutex::default(),
             last_served: tokio::sync::Mutex::default(),
             stop: watch::Sender::new(false),

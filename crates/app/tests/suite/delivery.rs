@@ -494,7 +494,7 @@ async fn endpoints_have_a_limit_and_a_place_that_may_be_sent_to() {
     assert!(matches!(unset, Err(AppError::Unavailable { .. })), "{unset:?}");
     let mailer = Mailer::folder(deployment.mail_folder(), "keys@example.com".parse().unwrap());
     let courier = Courier::new(Reach::default(), Patience::default(), &Authorities::default());
-    app.set_up_delivery(claviger_app::DeliverySettings { key: [7; 32].into(), courier, mailer });
+    app.set_up_delivery(claviger_app::DeliverySettings { key: [7; 32].into(), courier, mailer, invitation_url: None });
     let mine = Some(deployment.organization);
     for url in ["http://example.com/", "https://127.0.0.1/", "https://[fd00::1]/", "nonsense", ""] {
         assert_eq!(invalid_field(make(input(mine, url)).await).as_deref(), Some("url"), "{url}");
@@ -525,7 +525,12 @@ async fn a_url_that_was_allowed_is_not_sent_to_when_it_is_no_longer() {
         Patience::default(),
         &Authorities::default(),
     );
-    sending.deployment.app.set_up_delivery(claviger_app::DeliverySettings { key: [7; 32].into(), courier, mailer });
+    sending.deployment.app.set_up_delivery(claviger_app::DeliverySettings {
+        key: [7; 32].into(),
+        courier,
+        mailer,
+        invitation_url: None,
+    });
     assert_eq!(sending.run().await, 1);
     assert_eq!(sending.receiver.take().len(), 0);
     let last = sending.listed().await.remove(0);

@@ -71,7 +71,7 @@ impl Deployment {
         .unwrap();
         let courier = Courier::new(reach, patience, &Authorities::default());
         let mailer = Mailer::folder(directory.path().join("mail"), "keys@example.com".parse().unwrap());
-        app.set_up_delivery(DeliverySettings { key: [9; 32].into(), courier, mailer });
+        app.set_up_delivery(DeliverySettings { key: [9; 32].into(), courier, mailer, invitation_url: None });
         for text in [definition("plain", "/v1", "pl"), definition("envelope", "/e1", "en")] {
             commit(app.apply_definition(&Actor::operator(), text, false)).await.unwrap();
         }
