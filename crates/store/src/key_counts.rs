@@ -20,6 +20,22 @@ pub struct KeyCounts {
     pub ephemeral: i64,
 }
 
+/// Counts what is in the index `keys_counted`, and nothing else: it is done in the writer's turn.
+macro_rules! counted {
+    ($condition:literal) => {
+        concat!(
+            "SELECT COUNT(CASE WHEN kind <> 'ephemeral' THEN 1 END),
+                 COUNT(CASE WHEN kind <> 'ephemeral' AND NOT disabled THEN 1 END),
+                 COUNT(CASE WHEN kind = 'ephemeral' THEN 1 END)
+             FROM keys WHERE organization = $1 AND api = $2",
+            $condition
+        )
+    };
+}
+
+pub(crate) const LIVE: &str = counted!(" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)");
+pub(crate) const KEPT: &str = counted!("");
+
 /// How many keys of an organization and api are neither revoked nor expired.
 pub async fn count_live(
     connection: &mut Connection,
@@ -29,16 +45,10 @@ pub async fn count_live(
 ) -> Result<KeyCounts, StoreError> {
     let (standing, enabled, ephemeral) = on_either!(
         connection,
-        sqlx::query_as::<_, (i64, i64, i64)>(
-            "SELECT COUNT(CASE WHEN kind <> 'ephemeral' THEN 1 END),
-                 COUNT(CASE WHEN kind <> 'ephemeral' AND NOT disabled THEN 1 END),
-                 COUNT(CASE WHEN kind = 'ephemeral' THEN 1 END)
-             FROM keys
-             WHERE organization = $1 AND api = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)",
-        )
-        .bind(organization.to_bytes().to_vec())
-        .bind(api.as_str())
-        .bind(now.as_micros()),
+        sqlx::query_as::<_, (i64, i64, i64)>(LIVE)
+            .bind(organization.to_bytes().to_vec())
+            .bind(api.as_str())
+            .bind(now.as_micros()),
         fetch_one
     )?;
     Ok(KeyCounts { standing, enabled, ephemeral })
@@ -52,14 +62,7 @@ pub async fn count_kept(
 ) -> Result<KeyCounts, StoreError> {
     let (standing, enabled, ephemeral) = on_either!(
         connection,
-        sqlx::query_as::<_, (i64, i64, i64)>(
-            "SELECT COUNT(CASE WHEN kind <> 'ephemeral' THEN 1 END),
-                 COUNT(CASE WHEN kind <> 'ephemeral' AND NOT disabled THEN 1 END),
-                 COUNT(CASE WHEN kind = 'ephemeral' THEN 1 END)
-             FROM keys WHERE organization = $1 AND api = $2",
-        )
-        .bind(organization.to_bytes().to_vec())
-        .bind(api.as_str()),
+        sqlx::query_as::<_, (i64, i64, i64)>(KEPT).bind(organization.to_bytes().to_vec()).bind(api.as_str()),
         fetch_one
     )?;
     Ok(KeyCounts { standing, enabled, ephemeral })

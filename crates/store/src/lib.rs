@@ -29,6 +29,8 @@ pub mod mails;
 pub mod members;
 pub mod networks;
 pub mod organizations;
+#[cfg(test)]
+mod query_plans;
 pub mod retired_digests;
 mod row;
 mod rows;

@@ -169,7 +169,8 @@ impl App {
             return Ok(work.at(self.with_last_used(row), revision));
         }
         put_key(&mut work, action, &row.key, &key).await?;
-        if action == Action::KeyRevoked || key.expires_at != row.key.expires_at {
+        // A key that expires another time does not end now: it is no reason to count again.
+        if action == Action::KeyRevoked {
             self.room.has_changed(key.organization, &key.api);
         }
         let revision = work.tx.revision();

@@ -1,12 +1,12 @@
 //! Plans, subscriptions and key limits.
 
-use claviger_app::{Actor, AppError, CreateKey, SetSubscription, UpdateOrganization, UsageQuery};
+use claviger_app::{Actor, AppError, CreateKey, SetSubscription, UpdateKey, UpdateOrganization, UsageQuery};
 use claviger_domain::audit::Source;
 use claviger_domain::definition::Definition;
 use claviger_domain::denial::Denial;
 use claviger_domain::key::Kind;
 use claviger_domain::subscription::{AnchorDay, BillingState, Gate};
-use claviger_domain::time::Timestamp;
+use claviger_domain::time::{Clock as _, Timestamp};
 
 use super::support::{Deployment, commit, ephemeral, invalid_field, of_kind, plain, plan, start_time, tork_with};
 
@@ -68,6 +68,29 @@ async fn keys_that_ended_make_room_at_once() {
     // A larger plan too.
     deployment.subscribe("tork", plan("pro")).await.unwrap();
     deployment.create("tork", plain("e")).await.unwrap();
+}
+
+/// Counting takes time in which everybody who writes waits, and who may edit a key can do so as often as they like.
+#[tokio::test]
+async fn an_expiry_that_is_moved_has_nobody_count_again() {
+    let deployment = Deployment::start().await;
+    deployment.subscribe("tork", plan("free")).await.unwrap();
+    let mut held = Vec::new();
+    for name in ["one", "two", "three"] {
+        held.push(deployment.create("tork", plain(name)).await.unwrap());
+    }
+    forbidden(deployment.create("tork", plain("four")).await);
+    let soon = UpdateKey {
+        expires_at: Some(Some(Timestamp::from_micros(deployment.clock.now().as_micros() + 400_000))),
+        ..UpdateKey::default()
+    };
+    commit(deployment.app.update_key(&Actor::operator(), held[0].id, soon, None)).await.unwrap();
+    deployment.clock.advance_micros(500_000);
+    // There is room by now; that there was none is believed for a second.
+    forbidden(deployment.create("tork", plain("four")).await);
+    deployment.clock.advance_micros(500_000);
+    deployment.create("tork", plain("four")).await.unwrap();
+    forbidden(deployment.create("tork", plain("five")).await);
 }
 
 #[tokio::test]
