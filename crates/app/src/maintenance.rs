@@ -11,7 +11,9 @@ use claviger_domain::limits;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 use claviger_engine::Engine;
-use claviger_store::{alerts, dead_keys, feed, idempotency, invitations, keys, retired_digests};
+use claviger_store::dead_keys::{self, End};
+use claviger_store::expiry::Mark;
+use claviger_store::{alerts, feed, idempotency, invitations, keys, retired_digests};
 
 use crate::actor::Deed;
 use crate::keys::digests;
@@ -96,9 +98,11 @@ impl App {
         self.flush_usage().await?;
         while self.forget_old_texts().await? {}
         while self.forget_short_lived_keys().await? {}
-        let mut past = None;
-        while let Some(last) = self.forget_dead_keys(past).await? {
-            past = Some(last);
+        for end in End::ALL {
+            let mut past = Mark::FIRST;
+            while let Some(last) = self.forget_dead_keys(end, past).await? {
+                past = last;
+            }
         }
         self.forget_networks().await
     }
@@ -128,22 +132,24 @@ impl App {
         );
         let test_before = seconds_ago(work.now, test_life);
         let reader = work.tx.connection().await?;
-        let mut dead = dead_keys::list_dead_ephemeral(reader, hour_ago, FORGOTTEN_AT_ONCE).await?;
-        let old_test = dead_keys::list_old_test(reader, test_before, test_life, FORGOTTEN_AT_ONCE).await?;
-        let is_ephemeral = |key: &Key| dead.iter().any(|known| known.id == key.id);
-        let old_test: Vec<Key> = old_test.into_iter().filter(|key| !is_ephemeral(key)).collect();
-        dead.extend(old_test);
+        let mut dead = dead_keys::list_old_test(reader, test_before, test_life, FORGOTTEN_AT_ONCE).await?;
+        for end in End::ALL {
+            dead.extend(dead_keys::list_dead_ephemeral(reader, end, hour_ago, FORGOTTEN_AT_ONCE).await?);
+        }
+        // A key may be there for more than one reason.
+        dead.sort_unstable_by_key(|key| key.id);
+        dead.dedup_by_key(|key| key.id);
         self.forget_keys(work, &dead).await?;
         Ok(dead.len() >= FORGOTTEN_AT_ONCE as usize)
     }
 
-    /// A batch of other keys that ended long ago, past one of them. The last that was looked at, if there may be more.
-    async fn forget_dead_keys(&self, past: Option<KeyId>) -> Result<Option<KeyId>, AppError> {
+    /// A batch of other keys that ended so long ago, past a mark. The last that was looked at, if there may be more.
+    async fn forget_dead_keys(&self, end: End, past: Mark) -> Result<Option<Mark>, AppError> {
         let mut work = self.begin(&Actor::system()).await?;
         let before = seconds_ago(work.now, limits::DEAD_KEYS_KEPT_DAYS * ONE_DAY_SECONDS);
         let reader = work.tx.connection().await?;
-        let mut dead = dead_keys::list_dead(reader, before, past, FORGOTTEN_AT_ONCE).await?;
-        let last = dead.last().map(|key| key.id).filter(|_| dead.len() >= FORGOTTEN_AT_ONCE as usize);
+        let mut dead = dead_keys::list_dead(reader, end, before, past, FORGOTTEN_AT_ONCE).await?;
+        let last = dead.last().and_then(|key| end.mark(key)).filter(|_| dead.len() >= FORGOTTEN_AT_ONCE as usize);
         let ids: Vec<KeyId> = dead.iter().map(|key| key.id).collect();
         // By a maker one finds the keys that a leaked secret may have made, so it stays as long as they do.
         let makers = dead_keys::list_makers_among(reader, &ids).await?;

@@ -8,13 +8,18 @@ use crate::dialect::on_either;
 use crate::row::id_number;
 use crate::{Connection, StoreError, Tx, keys};
 
-/// A place in the order in which keys expire: the instant, and of those that expire then, the key.
+/// A place in the order in which keys end: the instant, and of those that end then, the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Mark {
     /// The instant.
     pub at: Timestamp,
     /// The key.
     pub key: KeyId,
+}
+
+impl Mark {
+    /// Before all keys.
+    pub const FIRST: Self = Self { at: Timestamp::from_micros(i64::MIN), key: KeyId::from_u128(0) };
 }
 
 /// Up to where it was looked.
@@ -40,22 +45,29 @@ pub async fn put_mark(tx: &mut Tx, mark: Mark) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// With the instants said apart: from pairs alone SQLite does not see that an index has these keys, and goes through all.
+pub(crate) const PUT_TOLD: &str = "UPDATE keys SET expiry_told = expires_at
+     WHERE expires_at >= $1 AND expires_at <= $3 AND (expires_at, id) > ($1, $2) AND (expires_at, id) <= ($3, $4)
+       AND parent_id IS NULL AND revoked_at IS NULL";
+
 /// Says of all keys past a mark and up to another that their expiry was told, whenever they come by again.
 pub async fn put_told(tx: &mut Tx, past: Mark, reached: Mark) -> Result<(), StoreError> {
     on_either!(
         tx.writing().await?,
-        sqlx::query(
-            "UPDATE keys SET expiry_told = expires_at
-             WHERE (expires_at, id) > ($1, $2) AND (expires_at, id) <= ($3, $4) AND parent_id IS NULL AND revoked_at IS NULL",
-        )
-        .bind(past.at.as_micros())
-        .bind(past.key.to_bytes().to_vec())
-        .bind(reached.at.as_micros())
-        .bind(reached.key.to_bytes().to_vec()),
+        sqlx::query(PUT_TOLD)
+            .bind(past.at.as_micros())
+            .bind(past.key.to_bytes().to_vec())
+            .bind(reached.at.as_micros())
+            .bind(reached.key.to_bytes().to_vec()),
         execute
     )?;
     Ok(())
 }
+
+pub(crate) const LIST: &str = "SELECT id FROM keys
+     WHERE (expires_at, id) > ($1, $2) AND expires_at <= $3 AND parent_id IS NULL AND revoked_at IS NULL
+       AND (expiry_told IS NULL OR expiry_told <> expires_at)
+     ORDER BY expires_at, id LIMIT $4";
 
 /// Keys that expired past the mark and until an instant, that one included, in that order, at most `limit`. Those that
 /// were revoked are not among them, and neither are ephemeral ones, whose life is their expiry, nor those of which just
@@ -68,16 +80,11 @@ pub async fn list(
 ) -> Result<Vec<Key>, StoreError> {
     let ids: Vec<Vec<u8>> = on_either!(
         connection,
-        sqlx::query_scalar(
-            "SELECT id FROM keys
-             WHERE (expires_at, id) > ($1, $2) AND expires_at <= $3 AND parent_id IS NULL AND revoked_at IS NULL
-               AND (expiry_told IS NULL OR expiry_told <> expires_at)
-             ORDER BY expires_at, id LIMIT $4",
-        )
-        .bind(past.at.as_micros())
-        .bind(past.key.to_bytes().to_vec())
-        .bind(until.as_micros())
-        .bind(i64::from(limit)),
+        sqlx::query_scalar(LIST)
+            .bind(past.at.as_micros())
+            .bind(past.key.to_bytes().to_vec())
+            .bind(until.as_micros())
+            .bind(i64::from(limit)),
         fetch_all
     )?;
     let ids: Vec<KeyId> =

@@ -3,7 +3,8 @@
 
 use sqlx::AssertSqlSafe;
 
-use crate::{Connection, Database, Store, key_counts};
+use crate::dead_keys::End;
+use crate::{Connection, Database, Store, expiry, key_counts};
 
 /// The steps that SQLite takes for a statement.
 async fn plan(connection: &mut Connection, statement: &str) -> Vec<String> {
@@ -25,5 +26,25 @@ async fn keys_are_counted_from_an_index_alone() {
         let steps = plan(&mut reader, statement).await;
         let [step] = &*steps else { panic!("{steps:?}") };
         assert!(step.starts_with("SEARCH keys USING COVERING INDEX keys_counted (organization=? AND api=?"), "{step}");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_ended_are_found_without_going_through_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut reader = store(&folder).await.read().await.unwrap();
+    for (statement, index) in [
+        (End::Revoked.of_ephemeral(), "ephemeral_keys_by_revocation"),
+        (End::Expired.of_ephemeral(), "ephemeral_keys_by_expiry"),
+        (End::Revoked.of_others(), "keys_by_revocation"),
+        (End::Expired.of_others(), "keys_by_expiry"),
+        (expiry::LIST, "keys_by_expiry"),
+        (expiry::PUT_TOLD, "keys_by_expiry"),
+    ] {
+        let steps = plan(&mut reader, statement).await;
+        assert!(steps[0].starts_with(&format!("SEARCH keys USING INDEX {index} (")), "{statement}: {steps:?}");
+        // Nor are they sorted before the first is known.
+        let goes_through_all = |step: &String| step.starts_with("SCAN") || step.contains("TEMP B-TREE");
+        assert!(!steps.iter().any(goes_through_all), "{statement}: {steps:?}");
     }
 }

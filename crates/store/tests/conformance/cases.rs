@@ -9,7 +9,7 @@ use claviger_domain::period::TimeZone;
 use claviger_domain::secret::SecretDigest;
 use claviger_domain::time::Timestamp;
 use claviger_store::admin_tokens::AdminToken;
-use claviger_store::dead_keys;
+use claviger_store::dead_keys::{self, End};
 use claviger_store::key_counts;
 use claviger_store::keys::KeyFilter;
 use claviger_store::{
@@ -341,16 +341,30 @@ pub(crate) async fn dead_ephemeral_keys_are_found_and_deleted(store: Store) {
         expires_at: Some(later(dies)),
         ..key(number)
     };
-    create_keys(
-        &store,
-        &[key(1), child(2, 5), child(3, 6), child(4, 50), Key { expires_at: Some(later(1)), ..key(5) }],
-    )
-    .await;
+    let revoked = Revocation { at: later(3), reason: None };
+    let planted = [
+        key(1),
+        child(2, 5),
+        child(3, 6),
+        child(4, 50),
+        Key { expires_at: Some(later(1)), ..key(5) },
+        Key { revocation: Some(revoked.clone()), ..child(6, 50) },
+        Key { revocation: Some(revoked.clone()), ..child(7, 6) },
+        Key { revocation: Some(revoked), ..key(8) },
+    ];
+    create_keys(&store, &planted).await;
     let mut tx = store.begin().await.unwrap();
-    let dead = dead_keys::list_dead_ephemeral(tx.connection().await.unwrap(), later(7), 10).await.unwrap();
-    let dead: Vec<KeyId> = dead.iter().map(|key| key.id).collect();
-    assert_eq!(dead, [KeyId::from_u128(2), KeyId::from_u128(3)]);
-    assert_eq!(dead_keys::list_dead_ephemeral(tx.connection().await.unwrap(), later(7), 1).await.unwrap().len(), 1);
+    let list = async |tx: &mut Tx, end, limit| {
+        let reader = tx.connection().await.unwrap();
+        let found = dead_keys::list_dead_ephemeral(reader, end, later(7), limit).await.unwrap();
+        let mut ids: Vec<KeyId> = found.iter().map(|key| key.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    assert_eq!(list(&mut tx, End::Revoked, 10).await, [6, 7].map(KeyId::from_u128));
+    let dead = list(&mut tx, End::Expired, 10).await;
+    assert_eq!(dead, [2, 3, 7].map(KeyId::from_u128));
+    assert_eq!(list(&mut tx, End::Expired, 1).await, [KeyId::from_u128(2)]);
     keys::delete(&mut tx, dead[0]).await.unwrap();
     tx.commit(NOW).await.unwrap();
     let mut reader = store.read().await.unwrap();

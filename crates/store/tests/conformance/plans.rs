@@ -4,7 +4,8 @@ use claviger_domain::id::{KeyId, OrganizationId};
 use claviger_domain::key::{ApiName, Creator, Key, Kind, Revocation};
 use claviger_domain::period::RunningPeriod;
 use claviger_domain::subscription::{AnchorDay, BillingState, Subscription};
-use claviger_store::dead_keys;
+use claviger_store::dead_keys::{self, End};
+use claviger_store::expiry::Mark;
 use claviger_store::{Store, running_periods, subscriptions};
 
 use crate::cases::{NOW, create_keys, key, later, put_place};
@@ -68,13 +69,19 @@ pub(crate) async fn keys_that_ended_long_ago_are_found_and_their_makers_known(st
     ];
     create_keys(&store, &all).await;
     let mut reader = store.read().await.unwrap();
-    let dead = async |reader: &mut _, past: Option<u128>, limit| {
-        let found = dead_keys::list_dead(reader, later(7), past.map(KeyId::from_u128), limit).await.unwrap();
+    let dead = async |reader: &mut _, end, past, limit| {
+        let found = dead_keys::list_dead(reader, end, later(7), past, limit).await.unwrap();
         found.iter().map(|key| key.id.as_u128()).collect::<Vec<_>>()
     };
-    assert_eq!(dead(&mut reader, None, 10).await, [2, 3, 7]);
-    assert_eq!(dead(&mut reader, None, 2).await, [2, 3]);
-    assert_eq!(dead(&mut reader, Some(3), 10).await, [7]);
+    assert_eq!(dead(&mut reader, End::Revoked, Mark::FIRST, 10).await, [2, 7]);
+    assert_eq!(dead(&mut reader, End::Expired, Mark::FIRST, 10).await, [3]);
+    assert_eq!(dead(&mut reader, End::Revoked, Mark::FIRST, 1).await, [2]);
+    assert_eq!(End::Expired.mark(&all[1]), None);
+    for (end, ended, left) in [(End::Revoked, &all[1], vec![7]), (End::Expired, &all[2], vec![])] {
+        let past = end.mark(ended).unwrap();
+        assert_eq!(past, Mark { at: later(5), key: ended.id });
+        assert_eq!(dead(&mut reader, end, past, 10).await, left);
+    }
     let ids = [2, 3, 7].map(KeyId::from_u128);
     assert_eq!(dead_keys::list_makers_among(&mut reader, &ids).await.unwrap(), [KeyId::from_u128(2)]);
     assert_eq!(dead_keys::list_makers_among(&mut reader, &[]).await.unwrap(), []);
