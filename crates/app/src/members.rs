@@ -11,12 +11,13 @@ use claviger_domain::limits;
 use claviger_domain::mail::{EmailAddress, Mail};
 use claviger_domain::member::{Invitation, Member, Role};
 use claviger_domain::secret::{IssuedSecret, PresentedSecret};
+use claviger_domain::time::Timestamp;
 use claviger_store::{Connection, invitations, keys, members, organizations};
 
 use crate::actor::Deed;
-use crate::keys::bulk::{is_alive, made_by_member, revoke};
+use crate::keys::bulk::revoke;
+use crate::keys::lineage::Lineage;
 use crate::keys::put_key;
-use crate::mutation::Work;
 use crate::{Actor, App, AppError, KeyRow, Mutation};
 
 /// The head of every invitation's token.
@@ -245,10 +246,9 @@ impl App {
         let mut reader = self.store.read().await?;
         actor.see_members(&mut reader, organization).await?;
         find(&mut reader, organization, id).await?;
-        let ids = made_by_member(&mut reader, id).await?;
-        let rows = keys::list_by_id(&mut reader, &ids).await?;
-        let alive = rows.into_iter().filter(|row| is_alive(&row.key, now));
-        Ok(alive.map(|row| self.with_last_used(row)).collect())
+        let lineage = Lineage::of(&mut reader, Creator::Member(id), now).await?;
+        let rows = keys::list_by_id(&mut reader, &live_keys(&lineage, id)).await?;
+        Ok(rows.into_iter().map(|row| self.with_last_used(row)).collect())
     }
 
     /// Renames a member, gives them another role or chooses what alerts they are mailed; the last, everybody may for themselves.
@@ -296,24 +296,19 @@ impl App {
         id: MemberId,
         input: RemoveMember,
     ) -> Result<Mutation<RemovedMember>, AppError> {
+        // There may be very many keys to look through. Whoever may not, or only asks, makes nobody who writes wait for it.
+        let mut reader = self.store.read().await?;
+        let planned = plan_removal(&mut reader, actor, organization, id, &input, self.now()).await;
+        drop(reader);
+        // A request that was answered before is answered so again, whatever it would come to now.
         let mut work = self.begin(actor).await?;
-        let reader = work.tx.connection().await?;
-        let managing = actor.manage_members_or_self(reader, organization, id).await?;
-        let member = find(reader, organization, id).await?;
-        managing.must_manage(member.role)?;
-        must_not_be_last_owner(reader, &member).await?;
-        let may_manage_keys = !actor.is_member(id) || member.role >= Role::Developer;
-        let removed = sort_keys(&mut work, member, &input).await?;
-        let changes_keys = !removed.revoked.is_empty() || !removed.handed_over.is_empty();
-        if changes_keys && !may_manage_keys {
-            return Err(AppError::forbidden(
-                "A viewer cannot manage keys by leaving. Say keep, or let an admin decide.",
-            ));
-        }
+        let planned = planned?;
         if input.dry_run {
             let revision = work.tx.revision_before();
-            return Ok(work.at(removed, revision));
+            return Ok(work.at(planned, revision));
         }
+        let now = work.now;
+        let removed = plan_removal(work.tx.connection().await?, actor, organization, id, &input, now).await?;
         for key in &removed.revoked {
             revoke(&mut work, key, Some("Its member was removed".to_owned())).await?;
             self.room.has_changed(key.organization, &key.api);
@@ -331,25 +326,67 @@ impl App {
     }
 }
 
-/// Decides of each key of a member what becomes of it.
-async fn sort_keys(work: &mut Work, member: Member, input: &RemoveMember) -> Result<RemovedMember, AppError> {
-    let now = work.now;
-    let reader = work.tx.connection().await?;
-    let wants_heir = !input.hand_over.is_empty() || input.rest == Some(Rest::HandOver);
-    match input.to {
-        Some(to) => {
-            let heir = members::find(reader, to).await?.filter(|heir| heir.organization == member.organization);
-            let heir = heir.ok_or_else(|| AppError::invalid("to", "is no member of this organization"))?;
-            if heir.id == member.id || heir.role < Role::Developer {
-                return Err(AppError::invalid("to", "must be another member, who may manage keys"));
-            }
-        }
-        None if wants_heir => return Err(AppError::invalid("to", "is missing: who gets the keys?")),
-        None => {}
+/// What a removal comes to, if the actor may do it.
+async fn plan_removal(
+    connection: &mut Connection,
+    actor: &Actor,
+    organization: OrganizationId,
+    id: MemberId,
+    input: &RemoveMember,
+    now: Timestamp,
+) -> Result<RemovedMember, AppError> {
+    let managing = actor.manage_members_or_self(connection, organization, id).await?;
+    let member = find(connection, organization, id).await?;
+    managing.must_manage(member.role)?;
+    must_not_be_last_owner(connection, &member).await?;
+    must_have_heir(connection, &member, input).await?;
+    let may_manage_keys = !actor.is_member(id) || member.role >= Role::Developer;
+    let removed = sort_keys(connection, member, input, now).await?;
+    let changes_keys = !removed.revoked.is_empty() || !removed.handed_over.is_empty();
+    if changes_keys && !may_manage_keys {
+        return Err(AppError::forbidden("A viewer cannot manage keys by leaving. Say keep, or let an admin decide."));
     }
-    let ids = made_by_member(reader, member.id).await?;
-    let rows = keys::list_by_id(reader, &ids).await?;
-    let all: Vec<Key> = rows.into_iter().map(|row| row.key).filter(|key| is_alive(key, now)).collect();
+    Ok(removed)
+}
+
+/// Whoever gets keys must be able to manage them.
+async fn must_have_heir(connection: &mut Connection, member: &Member, input: &RemoveMember) -> Result<(), AppError> {
+    let Some(to) = input.to else {
+        let wants_heir = !input.hand_over.is_empty() || input.rest == Some(Rest::HandOver);
+        return if wants_heir { Err(AppError::invalid("to", "is missing: who gets the keys?")) } else { Ok(()) };
+    };
+    let heir = members::find(connection, to).await?.filter(|heir| heir.organization == member.organization);
+    let heir = heir.ok_or_else(|| AppError::invalid("to", "is no member of this organization"))?;
+    if heir.id == member.id || heir.role < Role::Developer {
+        return Err(AppError::invalid("to", "must be another member, who may manage keys"));
+    }
+    Ok(())
+}
+
+/// The keys that come from a member and are neither revoked nor expired.
+fn live_keys(lineage: &Lineage, member: MemberId) -> Vec<KeyId> {
+    let made = lineage.descendants([Creator::Member(member)]);
+    made.into_iter().filter(|key| key.is_alive).map(|key| key.id).collect()
+}
+
+/// Decides of each key of a member what becomes of it.
+async fn sort_keys(
+    connection: &mut Connection,
+    member: Member,
+    input: &RemoveMember,
+    now: Timestamp,
+) -> Result<RemovedMember, AppError> {
+    let lineage = Lineage::of(connection, Creator::Member(member.id), now).await?;
+    let ids = live_keys(&lineage, member.id);
+    if ids.len() > KEYS_PER_REMOVAL_MAX {
+        return Err(AppError::conflict(format!(
+            "The member made {} keys that are live, more than the {KEYS_PER_REMOVAL_MAX} that one call takes. \
+             Revoke some of them first, by created_by.",
+            ids.len()
+        )));
+    }
+    let rows = keys::list_by_id(connection, &ids).await?;
+    let all: Vec<Key> = rows.into_iter().map(|row| row.key).collect();
     for (field, named) in [("revoke", &input.revoke), ("hand_over", &input.hand_over)] {
         if let Some(stranger) = named.iter().find(|id| !all.iter().any(|key| key.id == **id)) {
             return Err(AppError::invalid(field, format!("{stranger} is no live key that this member made")));
@@ -357,13 +394,6 @@ async fn sort_keys(work: &mut Work, member: Member, input: &RemoveMember) -> Res
     }
     if let Some(twice) = input.revoke.iter().find(|id| input.hand_over.contains(id)) {
         return Err(AppError::invalid("hand_over", format!("{twice} is also to be revoked")));
-    }
-    if all.len() > KEYS_PER_REMOVAL_MAX {
-        return Err(AppError::conflict(format!(
-            "The member made {} keys that are live, more than the {KEYS_PER_REMOVAL_MAX} that one call takes. \
-             Revoke some of them first, by created_by.",
-            all.len()
-        )));
     }
     let mut removed = RemovedMember { member, revoked: Vec::new(), handed_over: Vec::new(), kept: Vec::new() };
     for key in all {

@@ -270,7 +270,7 @@ impl From<Metadata> for serde_json::Map<String, serde_json::Value> {
 }
 
 /// Who made a key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Creator {
     /// The operator, through the admin API or the command line.

@@ -452,50 +452,58 @@ pub async fn count_selected(
     Ok(on_either!(connection, bind_selection!(sqlx::query_as(text), selection).bind(now.as_micros()), fetch_one)?)
 }
 
-/// The keys of an organization and api that were made with a key, each with that one, dead or alive.
-pub async fn list_makers(
+/// As much of a key as it takes to find what comes from what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Made {
+    /// The key.
+    pub id: KeyId,
+    /// Who made it, or was handed it over.
+    pub created_by: Creator,
+    /// Whether it is neither revoked nor expired.
+    pub is_alive: bool,
+}
+
+/// The keys of an organization and api that somebody other than the operator made, dead or alive.
+pub async fn list_made(
     connection: &mut Connection,
     organization: OrganizationId,
     api: &ApiName,
-) -> Result<Vec<(KeyId, KeyId)>, StoreError> {
-    let rows: Vec<(Vec<u8>, String)> = on_either!(
+    now: Timestamp,
+) -> Result<Vec<Made>, StoreError> {
+    let rows: Vec<(Vec<u8>, String, bool)> = on_either!(
         connection,
         sqlx::query_as(
-            "SELECT id, created_by FROM keys WHERE organization = $1 AND api = $2 AND created_by LIKE 'key_%'",
+            "SELECT id, created_by, revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3) FROM keys
+             WHERE organization = $1 AND api = $2 AND created_by <> 'operator'",
         )
         .bind(organization.to_bytes().to_vec())
-        .bind(api.as_str()),
+        .bind(api.as_str())
+        .bind(now.as_micros()),
         fetch_all
     )?;
-    rows.into_iter().map(|(id, maker)| Ok((KeyId::from_u128(id_number(TABLE, &id)?), word(TABLE, &maker)?))).collect()
+    let made = |(id, creator, is_alive): (Vec<u8>, String, bool)| {
+        Ok(Made { id: KeyId::from_u128(id_number(TABLE, &id)?), created_by: word(TABLE, &creator)?, is_alive })
+    };
+    rows.into_iter().map(made).collect()
 }
 
-/// The keys that somebody made, or was handed over, in the order of their ids.
-pub async fn list_made_by(connection: &mut Connection, creator: Creator) -> Result<Vec<KeyId>, StoreError> {
-    let rows: Vec<(Vec<u8>,)> = on_either!(
-        connection,
-        sqlx::query_as("SELECT id FROM keys WHERE created_by = $1 AND created_by <> 'operator' ORDER BY id")
-            .bind(creator.to_string()),
-        fetch_all
-    )?;
-    rows.into_iter().map(|(id,)| Ok(KeyId::from_u128(id_number(TABLE, &id)?))).collect()
-}
-
-/// An organization and api in which keys were made with this one.
-pub async fn find_place_of_made(
+/// The organizations and apis in which somebody other than the operator made keys.
+pub async fn list_places_of_made(
     connection: &mut Connection,
-    maker: KeyId,
-) -> Result<Option<(OrganizationId, ApiName)>, StoreError> {
-    let found: Option<(Vec<u8>, String)> = on_either!(
+    creator: Creator,
+) -> Result<Vec<(OrganizationId, ApiName)>, StoreError> {
+    let found: Vec<(Vec<u8>, String)> = on_either!(
         connection,
-        sqlx::query_as("SELECT organization, api FROM keys WHERE created_by = $1 AND created_by <> 'operator' LIMIT 1")
-            .bind(maker.to_string()),
-        fetch_optional
+        sqlx::query_as(
+            "SELECT DISTINCT organization, api FROM keys WHERE created_by = $1 AND created_by <> 'operator' ORDER BY api"
+        )
+        .bind(creator.to_string()),
+        fetch_all
     )?;
     let place = |(organization, api): (Vec<u8>, String)| {
         Ok((OrganizationId::from_u128(id_number(TABLE, &organization)?), word(TABLE, &api)?))
     };
-    found.map(place).transpose()
+    found.into_iter().map(place).collect()
 }
 
 /// Those of these keys that there are, in the order of their ids.

@@ -1,15 +1,14 @@
 //! Revoking many keys at once: whatever fits a selection.
 
-use std::collections::HashMap;
-
 use claviger_domain::audit::Action;
-use claviger_domain::id::{KeyId, MemberId};
+use claviger_domain::id::KeyId;
 use claviger_domain::key::{Creator, Key, Revocation, State};
 use claviger_domain::time::Timestamp;
 use claviger_store::Connection;
 use claviger_store::keys::{self, KeyRow, Selection};
 
 use super::edit::check_reason;
+use super::lineage::Lineage;
 use super::put_key;
 use crate::mutation::Work;
 use crate::{Actor, App, AppError, Mutation};
@@ -72,7 +71,7 @@ impl App {
         }
         // Nobody who writes waits while there is only something to count.
         let mut reader = self.store.read().await?;
-        let search = Search::begin(&mut reader, selection).await?;
+        let search = Search::begin(&mut reader, selection, now).await?;
         let (matched, already_revoked) = search.count(&mut reader, now).await?;
         let mut done = BulkRevoked { already_revoked, dry_run, ..BulkRevoked::default() };
         if dry_run {
@@ -85,7 +84,7 @@ impl App {
         }
         drop(reader);
         let mut work = self.begin(actor).await?;
-        let mut search = Search::begin(work.tx.connection().await?, selection).await?;
+        let mut search = Search::begin(work.tx.connection().await?, selection, work.now).await?;
         let mut past = None;
         loop {
             let rows = search.list(work.tx.connection().await?, work.now, past, KEYS_PER_TRANSACTION).await?;
@@ -102,7 +101,7 @@ impl App {
             done.matched = done.revoked;
             if is_short {
                 // Keys may have been made since the search began.
-                search = Search::begin(work.tx.connection().await?, selection).await?;
+                search = Search::begin(work.tx.connection().await?, selection, work.now).await?;
                 if search.list(work.tx.connection().await?, work.now, None, 1).await?.is_empty() {
                     let revision = if last.is_some() { work.tx.revision() } else { work.tx.revision_before() };
                     return Ok(work.at(done, revision));
@@ -118,16 +117,18 @@ impl App {
 /// Finds the keys that fit a selection.
 struct Search<'s> {
     selection: &'s Selection,
-    /// With a key as their creator, all that come from it, in the order of their ids: those made with it, those made with
+    /// With a key or a member as their creator, all that come from it, in the order of their ids: those made with it, those made with
     /// these, and so on. Whoever had a secret that leaked may have made keys with keys that they made.
     descendants: Option<Vec<KeyId>>,
 }
 
 impl<'s> Search<'s> {
-    async fn begin(connection: &mut Connection, selection: &'s Selection) -> Result<Self, AppError> {
+    async fn begin(connection: &mut Connection, selection: &'s Selection, now: Timestamp) -> Result<Self, AppError> {
         let descendants = match selection.created_by {
-            Some(Creator::Key(key)) => Some(descendants(connection, key).await?),
-            Some(Creator::Member(member)) => Some(made_by_member(connection, member).await?),
+            Some(creator @ (Creator::Key(_) | Creator::Member(_))) => {
+                let made = Lineage::of(connection, creator, now).await?.descendants([creator]);
+                Some(made.iter().map(|key| key.id).collect())
+            }
             Some(Creator::Operator) | None => None,
         };
         Ok(Self { selection, descendants })
@@ -183,42 +184,8 @@ impl<'s> Search<'s> {
     }
 }
 
-pub(crate) fn is_alive(key: &Key, now: Timestamp) -> bool {
+fn is_alive(key: &Key, now: Timestamp) -> bool {
     !matches!(key.state(now), State::Revoked | State::Expired)
-}
-
-/// All keys that come from one. A key makes keys of its own organization and api only.
-async fn descendants(connection: &mut Connection, root: KeyId) -> Result<Vec<KeyId>, AppError> {
-    let place = match keys::find(connection, root).await? {
-        Some(row) => Some((row.key.organization, row.key.api)),
-        None => keys::find_place_of_made(connection, root).await?,
-    };
-    let Some((organization, api)) = place else { return Ok(Vec::new()) };
-    let mut made_with: HashMap<KeyId, Vec<KeyId>> = HashMap::new();
-    for (id, maker) in keys::list_makers(connection, organization, &api).await? {
-        made_with.entry(maker).or_default().push(id);
-    }
-    let mut found = Vec::new();
-    let mut makers = vec![root];
-    while let Some(maker) = makers.pop() {
-        // Taken out: whatever a damaged row says, nothing is gone through twice.
-        let made = made_with.remove(&maker).unwrap_or_default();
-        found.extend(&made);
-        makers.extend(made);
-    }
-    found.sort_unstable();
-    Ok(found)
-}
-
-/// All keys that a member made, and all that come from those: whoever knew their secrets may have made more with them.
-pub(crate) async fn made_by_member(connection: &mut Connection, member: MemberId) -> Result<Vec<KeyId>, AppError> {
-    let mut found = keys::list_made_by(connection, Creator::Member(member)).await?;
-    for root in found.clone() {
-        found.extend(descendants(connection, root).await?);
-    }
-    found.sort_unstable();
-    found.dedup();
-    Ok(found)
 }
 
 /// An empty selection would be every key there is.

@@ -5,6 +5,7 @@ mod check;
 mod create;
 mod edit;
 mod import;
+pub(crate) mod lineage;
 mod room;
 mod rotate;
 

@@ -13,7 +13,7 @@ use crate::suite::support::{Deployment, commit, plain};
 const DAY_SECONDS: i64 = 24 * 3600;
 
 impl Deployment {
-    async fn join(&self, name: &str, role: Role) -> Member {
+    pub(crate) async fn join(&self, name: &str, role: Role) -> Member {
         let (operator, email) = (Actor::operator(), format!("{name}@example.com").parse().unwrap());
         let invited = commit(self.app.invite_member(&operator, self.organization, &email, role, false)).await;
         let token = invited.unwrap().value.token.unwrap().into_clear();

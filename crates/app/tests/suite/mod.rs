@@ -9,6 +9,7 @@ mod delivery;
 mod going_back;
 mod group_commit;
 pub(crate) mod import;
+mod leaving;
 mod lifecycle;
 mod mail;
 mod members;

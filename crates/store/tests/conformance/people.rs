@@ -2,9 +2,10 @@
 
 use claviger_domain::alert::AlertKind;
 use claviger_domain::id::{InvitationId, KeyId, MemberId, OrganizationId};
-use claviger_domain::key::{Creator, Key};
+use claviger_domain::key::{Creator, Key, Revocation};
 use claviger_domain::member::{Invitation, Member, Role};
 use claviger_domain::secret::SecretDigest;
+use claviger_store::keys::Made;
 use claviger_store::{Store, StoreError, invitations, keys, members};
 
 use crate::cases::{NOW, create_keys, key, later, put_place};
@@ -93,8 +94,28 @@ pub(crate) async fn invitations_are_open_until_they_end(store: Store) {
 pub(crate) async fn keys_are_found_by_who_made_them(store: Store) {
     put_place(&store).await;
     let by = |number| Creator::Member(MemberId::from_u128(number));
-    create_keys(&store, &[key(1), Key { created_by: by(1), ..key(2) }, Key { created_by: by(2), ..key(3) }]).await;
+    let with = Creator::Key(KeyId::from_u128(2));
+    let planted = [
+        key(1),
+        Key { created_by: by(1), ..key(2) },
+        Key { created_by: with, expires_at: Some(later(1)), ..key(3) },
+        Key { created_by: with, revocation: Some(Revocation { at: NOW, reason: None }), ..key(4) },
+    ];
+    create_keys(&store, &planted).await;
     let mut reader = store.read().await.unwrap();
-    assert_eq!(keys::list_made_by(&mut reader, by(1)).await.unwrap(), [KeyId::from_u128(2)]);
-    assert_eq!(keys::list_made_by(&mut reader, by(3)).await.unwrap(), []);
+    let place = (OrganizationId::from_u128(1), key(1).api);
+    for (creator, expected) in
+        [(by(1), vec![place.clone()]), (with, vec![place.clone()]), (by(3), vec![]), (Creator::Operator, vec![])]
+    {
+        assert_eq!(keys::list_places_of_made(&mut reader, creator).await.unwrap(), expected, "{creator:?}");
+    }
+    let mut list = async |organization, now| {
+        let mut made = keys::list_made(&mut reader, organization, &place.1, now).await.unwrap();
+        made.sort_unstable_by_key(|made| made.id);
+        made
+    };
+    let made = |number, created_by, is_alive| Made { id: KeyId::from_u128(number), created_by, is_alive };
+    assert_eq!(list(place.0, NOW).await, [made(2, by(1), true), made(3, with, true), made(4, with, false)]);
+    assert_eq!(list(place.0, later(1)).await, [made(2, by(1), true), made(3, with, false), made(4, with, false)]);
+    assert_eq!(list(OrganizationId::from_u128(99), NOW).await, []);
 }

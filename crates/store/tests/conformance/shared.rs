@@ -332,12 +332,6 @@ pub(crate) async fn selected_keys_are_counted_and_listed_while_they_live(store: 
     let rows = keys::list_selected(&mut reader, &every, NOW, past, 1).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.key.id).collect::<Vec<_>>(), [KeyId::from_u128(2)]);
 
-    let (one, api) = (OrganizationId::from_u128(1), key(1).api);
-    let made = [(KeyId::from_u128(2), made_by)];
-    assert_eq!(keys::list_makers(&mut reader, one, &api).await.unwrap(), made);
-    assert_eq!(keys::list_makers(&mut reader, OrganizationId::from_u128(99), &api).await.unwrap(), []);
-    assert_eq!(keys::find_place_of_made(&mut reader, made_by).await.unwrap(), Some((one, api)));
-    assert_eq!(keys::find_place_of_made(&mut reader, KeyId::from_u128(2)).await.unwrap(), None);
     let ids = [4, 99, 1, 4].map(KeyId::from_u128);
     let rows = keys::list_by_id(&mut reader, &ids).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.key.id).collect::<Vec<_>>(), [ids[2], ids[0]]);
