@@ -1,6 +1,6 @@
 //! Members: invited, joined, given roles, and taken out together with what becomes of their keys.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use claviger_domain::alert::AlertKind;
 use claviger_domain::audit::Action;
@@ -51,7 +51,7 @@ pub struct UpdateMember {
 /// What becomes of the keys of somebody who leaves.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RemoveMember {
-    /// Keys to revoke.
+    /// Keys to revoke, and with them all that were made with them.
     pub revoke: Vec<KeyId>,
     /// Keys to hand over.
     pub hand_over: Vec<KeyId>,
@@ -395,15 +395,27 @@ async fn sort_keys(
     if let Some(twice) = input.revoke.iter().find(|id| input.hand_over.contains(id)) {
         return Err(AppError::invalid("hand_over", format!("{twice} is also to be revoked")));
     }
+    let is_to_be_revoked = |key: &Key| {
+        input.revoke.contains(&key.id) || (input.rest == Some(Rest::Revoke) && !input.hand_over.contains(&key.id))
+    };
+    let roots = all.iter().filter(|key| is_to_be_revoked(key)).map(|key| Creator::Key(key.id));
+    let made_with_revoked: HashSet<KeyId> = lineage.descendants(roots).iter().map(|key| key.id).collect();
+    if let Some(id) = input.hand_over.iter().find(|id| made_with_revoked.contains(id)) {
+        let message = format!("{id} was made with a key that is to be revoked, and is revoked with it");
+        return Err(AppError::invalid("hand_over", message));
+    }
     let mut removed = RemovedMember { member, revoked: Vec::new(), handed_over: Vec::new(), kept: Vec::new() };
+    let own = Creator::Member(removed.member.id);
     for key in all {
-        let own = Creator::Member(removed.member.id);
-        match (input.revoke.contains(&key.id), input.hand_over.contains(&key.id), input.rest) {
-            (true, ..) | (_, false, Some(Rest::Revoke)) => removed.revoked.push(key),
+        if is_to_be_revoked(&key) || made_with_revoked.contains(&key.id) {
+            removed.revoked.push(key);
+            continue;
+        }
+        match (input.hand_over.contains(&key.id), input.rest) {
             // What was made with their keys was made by a key, and stays that.
-            (_, true, _) | (_, _, Some(Rest::HandOver)) if key.created_by == own => removed.handed_over.push(key),
-            (_, true, _) | (_, _, Some(Rest::HandOver | Rest::Keep)) => removed.kept.push(key),
-            (_, _, None) => {
+            (true, _) | (_, Some(Rest::HandOver)) if key.created_by == own => removed.handed_over.push(key),
+            (true, _) | (_, Some(_)) => removed.kept.push(key),
+            (false, None) => {
                 return Err(AppError::invalid(
                     "rest",
                     "is missing: the member made live keys that are not named. Say revoke, hand_over or keep.",

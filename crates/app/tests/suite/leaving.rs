@@ -8,7 +8,7 @@ use claviger_domain::key::Key;
 use claviger_domain::member::Role;
 use futures_util::stream::{self, StreamExt as _};
 
-use super::support::{Deployment, Held, commit, plain};
+use super::support::{Deployment, Held, commit, invalid_field, plain};
 
 /// An actor on behalf of a member.
 fn acting(member: MemberId) -> Actor {
@@ -26,6 +26,12 @@ impl Deployment {
 }
 
 fn ids(keys: &[Key]) -> Vec<String> {
+    let mut ids: Vec<String> = keys.iter().map(|key| key.id.to_string()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn sorted<const N: usize>(keys: [&Held; N]) -> Vec<String> {
     let mut ids: Vec<String> = keys.iter().map(|key| key.id.to_string()).collect();
     ids.sort_unstable();
     ids
@@ -58,5 +64,48 @@ async fn a_removal_takes_so_many_live_keys_and_no_more() {
     assert_eq!(ids(&removed.revoked), ids(&dry.revoked));
     for key in made.iter().chain([&child]) {
         assert_eq!(deployment.evaluate(&key.secret), Err(Denial::Revoked));
+    }
+}
+
+#[tokio::test]
+async fn what_was_made_with_a_key_that_is_revoked_goes_with_it() {
+    let deployment = Deployment::start().await;
+    let operator = Actor::operator();
+    let (leaver, heir) =
+        (deployment.join("leaver", Role::Developer).await.id, deployment.join("heir", Role::Developer).await.id);
+    let (known, spared) =
+        (deployment.create_as(leaver, plain("known")).await, deployment.create_as(leaver, plain("spared")).await);
+    let made = deployment.create_with(&known, plain("made with it")).await.unwrap();
+    let last = deployment.create_with(&made, plain("made with that")).await.unwrap();
+    let beside = deployment.create_with(&spared, plain("made with the other")).await.unwrap();
+    // One in between that is dead already keeps nobody alive.
+    commit(deployment.app.revoke_key(&operator, made.id, None, None)).await.unwrap();
+    let rest = |rest| RemoveMember {
+        revoke: vec![known.id],
+        rest: Some(rest),
+        to: Some(heir),
+        dry_run: true,
+        ..RemoveMember::default()
+    };
+    for what in [Rest::Keep, Rest::HandOver] {
+        let told = deployment.remove(&operator, leaver, rest(what)).await.unwrap();
+        assert_eq!(ids(&told.revoked), sorted([&known, &last]), "{what:?}");
+        let left = ids(&[told.kept, told.handed_over].concat());
+        assert_eq!(left, sorted([&spared, &beside]), "{what:?}");
+    }
+    for contradiction in [
+        RemoveMember { hand_over: vec![last.id], ..rest(Rest::Keep) },
+        RemoveMember { hand_over: vec![last.id], revoke: vec![], ..rest(Rest::Revoke) },
+    ] {
+        let refused = deployment.remove(&operator, leaver, contradiction).await;
+        assert_eq!(invalid_field(refused).as_deref(), Some("hand_over"));
+    }
+    let all_named =
+        RemoveMember { hand_over: vec![spared.id, beside.id], rest: None, dry_run: false, ..rest(Rest::Keep) };
+    deployment.remove(&operator, leaver, all_named).await.unwrap();
+    for (key, expected) in
+        [(&known, Err(Denial::Revoked)), (&last, Err(Denial::Revoked)), (&spared, Ok(())), (&beside, Ok(()))]
+    {
+        assert_eq!(deployment.evaluate(&key.secret), expected);
     }
 }
