@@ -145,19 +145,27 @@ impl Actor {
     }
 }
 
-/// Somebody who manages members, with their own role; the operator has none.
-pub(crate) struct Managing(Option<Role>);
+/// Somebody who manages members.
+pub(crate) enum Managing {
+    Operator,
+    /// A member of this role.
+    As(Role),
+    /// A member who is about themselves.
+    Themselves,
+}
 
 impl Managing {
     /// Nobody gives, takes or ends a role above their own.
     pub(crate) fn must_manage(&self, role: Role) -> Result<(), AppError> {
-        match self.0 {
-            Some(mine) if !mine.may_manage(role) => Err(AppError::forbidden(format!(
-                "A {} cannot manage a {} of the organization.",
-                mine.as_str(),
-                role.as_str()
+        match self {
+            Self::As(Role::Admin) if role == Role::Owner => {
+                Err(AppError::forbidden("An admin cannot manage an owner of the organization; it takes an owner."))
+            }
+            Self::As(mine) if !mine.may_manage(role) => Err(AppError::forbidden(format!(
+                "A {} cannot manage the organization's members; it takes an admin or an owner.",
+                mine.as_str()
             ))),
-            _ => Ok(()),
+            Self::Operator | Self::As(_) | Self::Themselves => Ok(()),
         }
     }
 }
@@ -187,7 +195,7 @@ impl Actor {
         id: MemberId,
     ) -> Result<Managing, AppError> {
         let managing = self.manage_members_or(connection, organization).await?;
-        if self.is_member(id) { Ok(Managing(Some(Role::Owner))) } else { Ok(managing) }
+        Ok(if self.is_member(id) { Managing::Themselves } else { managing })
     }
 
     async fn manage_members_or(
@@ -197,14 +205,14 @@ impl Actor {
     ) -> Result<Managing, AppError> {
         let Identity::Member(id) = self.identity else {
             self.must_be_operator()?;
-            return Ok(Managing(None));
+            return Ok(Managing::Operator);
         };
         let what = "organization";
         let member = members::find(connection, id).await?.ok_or(AppError::UnknownMember { what })?;
         if member.organization != organization {
             return Err(AppError::NotFound { what });
         }
-        Ok(Managing(Some(member.role)))
+        Ok(Managing::As(member.role))
     }
 
     /// Lets the actor look at an organization's members.

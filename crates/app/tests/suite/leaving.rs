@@ -1,6 +1,6 @@
 //! What becomes of the keys of members who leave.
 
-use claviger_app::{Actor, AppError, CreateKey, RemoveMember, RemovedMember, Rest};
+use claviger_app::{Actor, AppError, CreateKey, RemoveMember, RemovedMember, Rest, UpdateMember};
 use claviger_domain::audit::Source;
 use claviger_domain::denial::Denial;
 use claviger_domain::id::MemberId;
@@ -108,4 +108,35 @@ async fn what_was_made_with_a_key_that_is_revoked_goes_with_it() {
     {
         assert_eq!(deployment.evaluate(&key.secret), expected);
     }
+}
+
+#[tokio::test]
+async fn who_may_not_manage_keys_does_not_end_any_by_leaving() {
+    let deployment = Deployment::start().await;
+    let leaver = deployment.join("leaver", Role::Developer).await.id;
+    let heir = deployment.join("heir", Role::Developer).await.id;
+    let key = deployment.create_as(leaver, plain("in use")).await;
+    let made_viewer = UpdateMember { role: Some(Role::Viewer), ..UpdateMember::default() };
+    let (operator, organization) = (Actor::operator(), deployment.organization);
+    commit(deployment.app.update_member(&operator, organization, leaver, made_viewer)).await.unwrap();
+    let nothing = RemoveMember::default();
+    for decided in [
+        RemoveMember { rest: Some(Rest::Revoke), ..nothing.clone() },
+        RemoveMember { rest: Some(Rest::HandOver), to: Some(heir), ..nothing.clone() },
+        RemoveMember { revoke: vec![key.id], ..nothing.clone() },
+        RemoveMember { hand_over: vec![key.id], to: Some(heir), rest: Some(Rest::Keep), ..nothing.clone() },
+    ] {
+        for dry_run in [true, false] {
+            let refused = deployment.remove(&acting(leaver), leaver, RemoveMember { dry_run, ..decided.clone() }).await;
+            assert!(matches!(refused, Err(AppError::Forbidden { .. })), "{refused:?}");
+        }
+    }
+    let kept = RemoveMember { rest: Some(Rest::Keep), ..nothing };
+    assert_eq!(deployment.remove(&acting(leaver), leaver, kept).await.unwrap().kept.len(), 1);
+    assert_eq!(deployment.evaluate(&key.secret), Ok(()));
+    // Whoever manages keys decides on their own.
+    let own = deployment.create_as(heir, plain("own")).await;
+    let ended = RemoveMember { rest: Some(Rest::Revoke), ..RemoveMember::default() };
+    deployment.remove(&acting(heir), heir, ended).await.unwrap();
+    assert_eq!(deployment.evaluate(&own.secret), Err(Denial::Revoked));
 }
