@@ -89,7 +89,7 @@ pub struct RemovedMember {
 
 impl App {
     /// Invites somebody. What accepts the invitation is mailed to them, or else in the answer, for whoever delivers it. An open
-    /// invitation to the same address ends.
+    /// invitation to the same address ends, if the actor may end it.
     pub async fn invite_member(
         &self,
         actor: &Actor,
@@ -107,9 +107,14 @@ impl App {
         if members::find_by_email(reader, organization, &email).await?.is_some() {
             return Err(AppError::conflict("This person is a member already."));
         }
-        let open = invitations::list(reader, organization).await?;
-        let is_again = open.iter().any(|invitation| invitation.email == email);
-        if open.len() >= limits::MEMBERS_PER_ORGANIZATION_MAX && !is_again {
+        let now = work.now;
+        let mut open = invitations::list(reader, organization).await?;
+        open.retain(|invitation| invitation.is_open(now));
+        let replaced = open.iter().find(|invitation| invitation.email == email).cloned();
+        if let Some(replaced) = &replaced {
+            // It ends by this, which takes whoever may end it.
+            managing.must_manage(replaced.role)?;
+        } else if open.len() >= limits::MEMBERS_PER_ORGANIZATION_MAX {
             return Err(too_many("open invitations"));
         }
         let token = issue_operator_token(INVITATION_TOKEN_PREFIX, &*self.entropy);
@@ -123,6 +128,10 @@ impl App {
             expires_at: created_at.plus_seconds(limits::INVITATION_TTL_SECONDS).unwrap_or(created_at),
         };
         invitations::put(&mut work.tx, &invitation, &token.digest()).await?;
+        if let Some(replaced) = &replaced {
+            let deed = Deed::new(Action::InvitationRevoked, replaced.id, Some(replaced), None).of(organization);
+            work.record(deed);
+        }
         work.record(Deed::new(Action::MemberInvited, invitation.id, None, Some(&invitation)).of(organization));
         if !by_mail {
             return Ok(work.done(Invited { invitation, token: Some(token) }));
@@ -381,7 +390,7 @@ async fn sort_keys(
     if ids.len() > KEYS_PER_REMOVAL_MAX {
         return Err(AppError::conflict(format!(
             "The member made {} keys that are live, more than the {KEYS_PER_REMOVAL_MAX} that one call takes. \
-             Revoke some of them first, by created_by.",
+             Revoke some of them first; the operator can revoke many at once, by created_by.",
             ids.len()
         )));
     }

@@ -1,14 +1,17 @@
 //! What becomes of the keys of members who leave.
 
 use claviger_app::{Actor, AppError, CreateKey, RemoveMember, RemovedMember, Rest, UpdateMember};
-use claviger_domain::audit::Source;
+use claviger_domain::audit::{Action, Source};
 use claviger_domain::denial::Denial;
 use claviger_domain::id::MemberId;
 use claviger_domain::key::Key;
+use claviger_domain::limits;
+use claviger_domain::mail::EmailAddress;
 use claviger_domain::member::Role;
 use futures_util::stream::{self, StreamExt as _};
 
-use super::support::{Deployment, Held, commit, invalid_field, plain};
+use crate::suite::audit::{events, head};
+use crate::suite::support::{Deployment, Held, commit, invalid_field, plain};
 
 /// An actor on behalf of a member.
 fn acting(member: MemberId) -> Actor {
@@ -139,4 +142,33 @@ async fn who_may_not_manage_keys_does_not_end_any_by_leaving() {
     let ended = RemoveMember { rest: Some(Rest::Revoke), ..RemoveMember::default() };
     deployment.remove(&acting(heir), heir, ended).await.unwrap();
     assert_eq!(deployment.evaluate(&own.secret), Err(Denial::Revoked));
+}
+
+#[tokio::test]
+async fn an_invitation_is_not_ended_by_who_could_not_have_made_it() {
+    let deployment = Deployment::start().await;
+    let (app, organization) = (&deployment.app, deployment.organization);
+    let owner = acting(deployment.join("owner", Role::Owner).await.id);
+    let admin = acting(deployment.join("admin", Role::Admin).await.id);
+    let email: EmailAddress = "ada@example.com".parse().unwrap();
+    let invite = async |actor: &Actor, role| {
+        commit(app.invite_member(actor, organization, &email, role, false)).await.map(|done| done.value.invitation)
+    };
+    let first = invite(&owner, Role::Owner).await.unwrap();
+    let before = head(app).await.number;
+    assert!(matches!(invite(&admin, Role::Viewer).await, Err(AppError::Forbidden { .. })));
+    let open = app.list_invitations(&admin, organization).await.unwrap();
+    assert_eq!((open, head(app).await.number), (vec![first.clone()], before));
+    // Who may end it leaves word of that.
+    let second = invite(&owner, Role::Admin).await.unwrap();
+    let told: Vec<_> = events(app, before).await.into_iter().map(|event| (event.action, event.target)).collect();
+    let expected = [(Action::InvitationRevoked, first.id.to_string()), (Action::MemberInvited, second.id.to_string())];
+    assert_eq!(told, expected);
+    invite(&admin, Role::Developer).await.unwrap();
+    // One whose time is over is in nobody's way.
+    invite(&owner, Role::Owner).await.unwrap();
+    deployment.clock.advance_seconds(limits::INVITATION_TTL_SECONDS);
+    let before = head(app).await.number;
+    invite(&admin, Role::Viewer).await.unwrap();
+    assert_eq!(head(app).await.number, before + 1);
 }
