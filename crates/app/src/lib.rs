@@ -82,7 +82,7 @@ pub struct App {
     store: Store,
     engine: Arc<Engine>,
     writer: Writer,
-    room: Room,
+    room: Arc<Room>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     ledger: Ledger,
@@ -115,8 +115,8 @@ impl App {
         follower.load().await?;
         usage::seed::seed(&store, &engine, clock.now()).await?;
         guard::start(store.clone(), &follower);
-        let writer = Writer::start(store.clone(), follower, Arc::clone(&clock));
-        let (room, ledger) = (Room::default(), Ledger::new(incarnation));
+        let (room, ledger) = (Arc::<Room>::default(), Ledger::new(incarnation));
+        let writer = Writer::start(store.clone(), follower, Arc::clone(&room), Arc::clone(&clock));
         let delivery = OnceLock::new();
         let (visits, visited) = visits::open();
         let app = Arc::new(Self {

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::AppError;
 use crate::follower::Follower;
+use crate::keys::Room;
 
 /// Mutations that wait for a turn; further ones are refused.
 const QUEUE_MAX: usize = 1024;
@@ -55,9 +56,9 @@ enum Ended {
 
 impl Writer {
     /// Starts the task that owns the transactions. It ends when the writer is dropped.
-    pub(crate) fn start(store: Store, follower: Arc<Follower>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn start(store: Store, follower: Arc<Follower>, room: Arc<Room>, clock: Arc<dyn Clock>) -> Self {
         let (queue, asks) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(run(Group { asks, store, follower, clock }));
+        tokio::spawn(run(Group { asks, store, follower, room, clock }));
         Self { queue, waiting: Mutex::default() }
     }
 
@@ -144,6 +145,7 @@ struct Group {
     asks: mpsc::Receiver<Ask>,
     store: Store,
     follower: Arc<Follower>,
+    room: Arc<Room>,
     clock: Arc<dyn Clock>,
 }
 
@@ -151,6 +153,10 @@ async fn run(mut group: Group) {
     while let Some(first) = group.asks.recv().await {
         let mut waiting = Vec::new();
         let outcome = group.serve(first, &mut waiting).await;
+        if outcome.is_err() {
+            // Room may have been counted with keys ended in it that are alive after all.
+            group.room.forget();
+        }
         for answer in waiting {
             let outcome = outcome.as_ref().map_or_else(|error| Err(repeated(error)), |()| Ok(()));
             // A caller that hung up is not told.

@@ -8,7 +8,9 @@ use claviger_domain::key::Kind;
 use claviger_domain::subscription::{AnchorDay, BillingState, Gate};
 use claviger_domain::time::{Clock as _, Timestamp};
 
-use super::support::{Deployment, commit, ephemeral, invalid_field, of_kind, plain, plan, start_time, tork_with};
+use super::support::{
+    Deployment, commit, ephemeral, invalid_field, of_kind, plain, plan, run_sql, start_time, tork_with,
+};
 
 const TORK: &str = include_str!("../../../../apis/tork.toml");
 
@@ -91,6 +93,28 @@ async fn an_expiry_that_is_moved_has_nobody_count_again() {
     deployment.clock.advance_micros(500_000);
     deployment.create("tork", plain("four")).await.unwrap();
     forbidden(deployment.create("tork", plain("five")).await);
+}
+
+#[tokio::test]
+async fn room_that_a_lost_transaction_made_is_none() {
+    let deployment = Deployment::start().await;
+    deployment.subscribe("tork", plan("free")).await.unwrap();
+    let mut held = Vec::new();
+    for name in ["one", "two", "three"] {
+        held.push(deployment.create("tork", plain(name)).await.unwrap());
+    }
+    let (app, operator) = (&deployment.app, Actor::operator());
+    // Two end and one is made, all in a transaction that the database does not commit.
+    run_sql(&deployment.database, &["ALTER TABLE audit RENAME TO audit_elsewhere"]).await;
+    let (first, second, made) = tokio::join!(
+        commit(app.revoke_key(&operator, held[0].id, None, None)),
+        commit(app.revoke_key(&operator, held[1].id, None, None)),
+        deployment.create("tork", plain("four")),
+    );
+    assert!(first.is_err() && second.is_err() && made.is_err());
+    run_sql(&deployment.database, &["ALTER TABLE audit_elsewhere RENAME TO audit"]).await;
+    forbidden(deployment.create("tork", plain("four")).await);
+    assert!(held.iter().all(|key| deployment.evaluate(&key.secret) == Ok(())));
 }
 
 #[tokio::test]
