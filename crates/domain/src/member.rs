@@ -21,7 +21,7 @@ pub enum Role {
     Developer,
     /// Manage members, other than owners.
     Admin,
-    /// Everything. An organization that has members has at least one owner.
+    /// Everything. The last owner of an organization stays one; before the first joins, only the operator makes owners.
     Owner,
 }
 
