@@ -403,6 +403,19 @@ async fn find_alive(connection: &mut Connection, id: KeyId, now: Timestamp) -> R
 }
 
 impl Acting {
+    /// The organization that a list is about, where this one was asked for. There is no other than their own for a member; it is
+    /// not put in the place of one that was asked for, for the list would be taken for that one's.
+    pub(crate) fn organization_asked(&self, asked: Option<OrganizationId>) -> Result<Option<OrganizationId>, AppError> {
+        match self {
+            Self::Operator => Ok(asked),
+            Self::Member(member) if asked.is_some_and(|asked| asked != member.organization) => {
+                Err(AppError::NotFound { what: "organization" })
+            }
+            Self::Member(member) => Ok(Some(member.organization)),
+            Self::Key { key, .. } => Ok(Some(key.organization)),
+        }
+    }
+
     /// Whether the actor may know of the key. Another organization's or api's key does not exist for a key,
     /// and live keys do not exist for a test key.
     pub(crate) fn sees(&self, key: &Key) -> bool {

@@ -207,7 +207,7 @@ fn errors(operation: &Operation, group: Group, path: &str, is_mutation: bool) ->
         path.contains('{')
             || path.starts_with("/admin/v1/usage")
             || path == "/admin/v1/invitations/accept"
-            // To a member who is none any more, nothing is there.
+            // To a member who is none any more, nothing is there, nor is another's organization to any.
             || path == "/admin/v1/keys"
             || (path == "/admin/v1/webhooks" && is_mutation),
         404,

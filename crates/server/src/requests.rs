@@ -523,7 +523,7 @@ impl From<UpdateMemberBody> for UpdateMember {
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct RemoveMemberBody {
-    /// Keys to revoke.
+    /// Keys to revoke, and with them what was made with them.
     #[schema(value_type = Vec<String>, required = false, max_items = 1000)]
     #[serde(default)]
     revoke: Vec<KeyId>,
@@ -531,7 +531,8 @@ pub(crate) struct RemoveMemberBody {
     #[schema(value_type = Vec<String>, required = false, max_items = 1000)]
     #[serde(default)]
     hand_over: Vec<KeyId>,
-    /// What to do with all other live keys that they made. Must be said if there are any.
+    /// What to do with all other live keys that they made. Must be said if there are any. Members below developer who leave by
+    /// themselves can only say keep.
     #[schema(value_type = words::Rest, required = false)]
     #[serde(default, deserialize_with = "not_null")]
     rest: Option<RestWord>,

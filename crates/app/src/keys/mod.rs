@@ -48,7 +48,8 @@ impl App {
         Ok(self.with_last_used(row))
     }
 
-    /// Lists keys, newest first. A key that acts sees its own organization and api, a test key test keys only.
+    /// Lists keys, newest first. A key that acts sees its own organization and api, a test key test keys only. To a member
+    /// another organization does not exist.
     pub async fn list_keys(
         &self,
         actor: &Actor,
@@ -59,11 +60,8 @@ impl App {
         let mut reader = self.store.read().await?;
         let mut filter = filter;
         let acting = actor.look_up(&mut reader, Need::ReadKeys, now).await?;
-        if let Acting::Member(member) = &acting {
-            filter.organization = Some(member.organization);
-        }
+        filter.organization = acting.organization_asked(filter.organization)?;
         if let Acting::Key { key, .. } = acting {
-            filter.organization = Some(key.organization);
             filter.api = Some(key.api.clone());
             if filter.environment.is_some_and(|environment| environment > key.environment) {
                 return Ok(Page { rows: Vec::new(), more: false });

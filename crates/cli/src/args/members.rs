@@ -89,7 +89,7 @@ pub(crate) struct RemoveArgs {
 /// What becomes of the keys of somebody who leaves.
 #[derive(Debug, Args, Serialize)]
 pub(crate) struct LeftKeysArgs {
-    /// Keys to revoke, separated by commas
+    /// Keys to revoke, with what was made with them; separated by commas
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     revoke: Vec<KeyId>,
     /// Keys to hand over, separated by commas

@@ -8,3 +8,6 @@ CREATE INDEX ephemeral_keys_by_revocation ON keys (revoked_at) WHERE kind = 'eph
 CREATE INDEX ephemeral_keys_by_expiry ON keys (expires_at) WHERE kind = 'ephemeral' AND expires_at IS NOT NULL;
 DROP INDEX keys_by_revocation;
 CREATE INDEX keys_by_revocation ON keys (revoked_at, id) WHERE revoked_at IS NOT NULL;
+
+-- Nobody looks for a person in all organizations.
+DROP INDEX members_by_email;

@@ -41,7 +41,8 @@ async fn list(asked: OfOrganization) -> Result<Response, Failure> {
 
 /// Invite somebody.
 ///
-/// A mail takes a token to the address; the token works once, for a day. An open invitation to the same address ends.
+/// A mail takes a token to the address; the token works once, for a day. An open invitation to the same address ends,
+/// which takes whoever could take it back.
 #[utoipa::path(
     post,
     path = "/admin/v1/organizations/{id}/invitations",

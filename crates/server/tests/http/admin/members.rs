@@ -152,6 +152,10 @@ async fn a_member_may_do_what_their_role_says() {
             assert_eq!(reply.status, status, "{what} {person}: {reply:?}");
         }
     }
+    // They are told what it takes.
+    let rename = format!("PATCH /admin/v1/organizations/{mine}/members/{}", people[1]);
+    let refused = deployment.as_member(people[1], &rename).json(&json!({"name": "Ada"})).send().await;
+    assert!(format!("{refused:?}").contains("it takes an admin or an owner"), "{refused:?}");
     // An admin makes nobody an owner, nor ends one.
     let [_, developer, admin, owner] = people;
     let promote = format!("PATCH /admin/v1/organizations/{mine}/members/{developer}");
@@ -181,8 +185,11 @@ async fn another_organizations_members_and_keys_do_not_exist() {
     }
     let body = json!({"organization": theirs, "api": "plain", "name": "x"});
     assert_eq!(deployment.as_member(owner, "POST /admin/v1/keys").json(&body).send().await.status, 404);
+    // Nor is a list of their own given for one of another.
     let listed = deployment.as_member(owner, &format!("GET /admin/v1/keys?organization={theirs}")).send().await;
-    assert_eq!(listed.expect(200)["data"], json!([]));
+    assert_eq!(listed.error().0, 404);
+    let listed = deployment.as_member(owner, &format!("GET /admin/v1/keys?organization={}", deployment.mine));
+    assert_eq!(listed.send().await.expect(200)["data"], json!([]));
     // Two members are none, and neither is nonsense.
     let twice = deployment.as_member(owner, "GET /admin/v1/keys").header("claviger-member", owner.to_string());
     assert_eq!(twice.send().await.status, 400);
@@ -212,4 +219,25 @@ async fn members_say_for_themselves_what_they_are_mailed() {
     let elsewhere = format!("PATCH /admin/v1/organizations/{}/members/{viewer}", deployment.theirs);
     let refused = deployment.as_member(viewer, &elsewhere).json(&json!({"alert_mails": []})).send().await;
     assert_eq!(refused.status, 404);
+}
+
+#[tokio::test]
+async fn a_removal_that_is_asked_for_again_is_answered_again() {
+    let deployment = Deployment::start().await;
+    let leaver = deployment.member(Role::Developer).await;
+    deployment.key_of(leaver, "theirs").await;
+    let remove = async |dry_run: bool| {
+        let path = format!("POST /admin/v1/organizations/{}/members/{leaver}/remove", deployment.mine);
+        let body = json!({"rest": "revoke", "dry_run": dry_run});
+        let key = if dry_run { "looked" } else { "done" };
+        deployment.operator(&path).json(&body).header("idempotency-key", key).send().await
+    };
+    for dry_run in [true, false] {
+        let first = remove(dry_run).await;
+        let again = remove(dry_run).await;
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        let (first, again) = (first.expect(200), again.expect(200));
+        assert_eq!((&first["revoked"].as_array().unwrap().len(), &first), (&1, &again));
+    }
+    assert_eq!(remove(true).await.expect(200)["dry_run"], true);
 }
