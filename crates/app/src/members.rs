@@ -136,12 +136,18 @@ impl App {
         if !by_mail {
             return Ok(work.done(Invited { invitation, token: Some(token) }));
         }
+        let token = token.into_clear();
+        let url = work.delivery.as_ref().and_then(|delivery| delivery.invitation_url.as_ref());
+        let (what, how) = match url {
+            Some(url) => ("link", url.with(&token)),
+            None => ("token", token),
+        };
         let text = format!(
-            "You are invited to {} as {}.\n\nYour token, which works once and until {}:\n\n{}\n",
+            "You are invited to {} as {}.\n\nYour {what}, which works once and until {}:\n\n{}\n",
             name.as_str(),
             role.as_str(),
             invitation.expires_at,
-            *token.into_clear()
+            *how
         );
         let mail = Mail::new(invitation.email.clone(), None, format!("Invitation to {}", name.as_str()), text);
         work.mail(&mail.map_err(|error| AppError::Internal { context: error.to_string() })?).await?;

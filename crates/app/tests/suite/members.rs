@@ -78,3 +78,21 @@ async fn who_may_not_manage_keys_ends_none_by_leaving() {
     assert!(matches!(refused, Err(AppError::Forbidden { .. })), "{refused:?}");
     remove(&deployment, eve, eve, Rest::Keep).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_mailed_invitation_leads_to_the_operators_page_and_works_once() {
+    let deployment = Deployment::start().await;
+    deployment.set_up_delivery(None);
+    let email = "owner@example.com".parse().unwrap();
+    let invited = deployment.app.invite_member(&Actor::operator(), deployment.organization, &email, Role::Owner, true);
+    assert!(commit(invited).await.unwrap().value.token.is_none());
+    deployment.app.run_due().await.unwrap();
+    let file = std::fs::read_dir(deployment.mail_folder()).unwrap().next().unwrap().unwrap().path();
+    // Long lines are folded.
+    let mail = std::fs::read_to_string(file).unwrap().replace("=\r\n", "").replace("=3D", "=");
+    let (_, link) = mail.split_once("https://keys.example.com/join#").unwrap();
+    let token = link.lines().next().unwrap();
+    assert!(token.starts_with("claviger_invitation_"), "{mail}");
+    accept(&deployment, token).await.unwrap();
+    assert!(matches!(accept(&deployment, token).await, Err(AppError::NotFound { .. })));
+}

@@ -119,7 +119,12 @@ impl Deployment {
         let (whole, body) = (Duration::from_millis(700), Duration::from_millis(300));
         let courier = Courier::new(reach, Patience { whole, body, ..Patience::default() }, &Authorities::default());
         let mailer = mailer.unwrap_or_else(|| Mailer::folder(self.mail_folder(), "keys@example.com".parse().unwrap()));
-        self.app.set_up_delivery(DeliverySettings { key: key.into(), courier, mailer, invitation_url: None });
+        self.app.set_up_delivery(DeliverySettings {
+            key: key.into(),
+            courier,
+            mailer,
+            invitation_url: "https://keys.example.com/join#{token}".parse().ok(),
+        });
     }
 
     pub(crate) fn mail_folder(&self) -> std::path::PathBuf {

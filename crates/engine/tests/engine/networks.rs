@@ -26,7 +26,7 @@ fn noted(engine: &Engine) -> Vec<(u128, String)> {
 fn each_network_of_a_key_is_noted_once_a_day() {
     let clear = secret(&acme(), "live", 1);
     let engine = with_key(key(7, &clear));
-    let from = |ip, now| Ask { ip, now, ..Ask::with(&clear) }.decision(&engine);
+    let from = |ip, now| Ask { now, ip, ..Ask::with(&clear) }.decision(&engine);
     for ip in ["198.51.100.7", "198.51.100.200", "::ffff:198.51.100.9", "2001:db8:1::1", "2001:db8:1:ffff::2"] {
         from(Some(ip), START).unwrap();
     }
@@ -71,7 +71,7 @@ fn unknown_keys_are_counted_by_prefix_and_network() {
     };
     let mut taken = engine.take_unknown_keys();
     taken.sort();
-    let prefix = |secret: &str| secret[..secret.rfind('_').unwrap() + 1].to_owned();
+    let prefix = |secret: &str| secret[..=secret.rfind('_').unwrap()].to_owned();
     let mut expected = vec![
         calls(&prefix(&live), Some("198.51.100.0/24"), 3),
         calls(&prefix(&live), Some("203.0.113.0/24"), 1),
