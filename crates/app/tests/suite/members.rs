@@ -83,8 +83,8 @@ async fn who_may_not_manage_keys_ends_none_by_leaving() {
 async fn a_mailed_invitation_leads_to_the_operators_page_and_works_once() {
     let deployment = Deployment::start().await;
     deployment.set_up_delivery(None);
-    let email = "owner@example.com".parse().unwrap();
-    let invited = deployment.app.invite_member(&Actor::operator(), deployment.organization, &email, Role::Owner, true);
+    let (operator, email) = (Actor::operator(), "owner@example.com".parse().unwrap());
+    let invited = deployment.app.invite_member(&operator, deployment.organization, &email, Role::Owner, true);
     assert!(commit(invited).await.unwrap().value.token.is_none());
     deployment.app.run_due().await.unwrap();
     let file = std::fs::read_dir(deployment.mail_folder()).unwrap().next().unwrap().unwrap().path();
