@@ -1,7 +1,7 @@
 //! Who came to the admin API: the first use of a credential from somewhere, and who was turned away.
 //!
 //! There are no sessions: using a credential is signing in. What is worth an audit event is decided at once and in memory
-//! ([`memory`]), which is bounded whoever comes; it is written by a task of its own, so that no answer waits for it and no request
+//! (`memory`), which is bounded whoever comes; it is written by a task of its own, so that no answer waits for it and no request
 //! fails because of it. What could not be written is not lost sight of: a sign-in is told with the next use, a refusal is counted.
 
 mod memory;
