@@ -205,8 +205,11 @@ impl App {
         name: Name,
     ) -> Result<Mutation<Member>, AppError> {
         actor.must_be_operator()?;
-        // Nobody waits in the queue of those who write for a token that opens nothing.
-        self.find_invitation(token).await?;
+        // Nobody waits in the queue of those who write for a token that opens nothing. Who repeats a request is given the answer
+        // that was kept, for by then the token is used up.
+        if actor.attempt().is_none() {
+            self.find_invitation(token).await?;
+        }
         let mut work = self.begin(actor).await?;
         let now = work.now;
         let reader = work.tx.connection().await?;

@@ -96,3 +96,18 @@ async fn a_mailed_invitation_leads_to_the_operators_page_and_works_once() {
     accept(&deployment, token).await.unwrap();
     assert!(matches!(accept(&deployment, token).await, Err(AppError::NotFound { .. })));
 }
+
+#[tokio::test]
+async fn who_accepts_again_with_the_same_idempotency_key_is_given_the_same_answer() {
+    let deployment = Deployment::start().await;
+    let token = invite(&deployment, "ada@example.com", Role::Owner).await;
+    let attempt = Attempt { caller: "operator".to_owned(), key_digest: [1; 32], fingerprint: [2; 32] };
+    let actor = Actor::operator().with_attempt(Some(attempt));
+    let accept = async || {
+        let name = "Ada".parse().unwrap();
+        deployment.app.accept_invitation(&actor, PresentedSecret::new(&token), name).await
+    };
+    let (_, _, commit) = accept().await.unwrap().into_parts();
+    commit.finish(Some(b"kept".to_vec())).await.unwrap();
+    assert!(matches!(accept().await, Err(AppError::AlreadyAnswered { .. })));
+}
